@@ -1,0 +1,203 @@
+//! The C interface: the only exported symbols, and all that is unsafe about
+//! being called from C.
+//!
+//! Pointers and counts are checked here, changes are copied in and events out
+//! one by one, and errno is set, on failure alone. No behaviour lives here.
+//!
+//! The functions are plain `extern "C"` and own nothing while they wait: the
+//! thread may be cancelled in there, or leave by longjmp, and no destructor
+//! would run.
+
+mod caller;
+mod library;
+mod trace;
+
+use crate::clock::{Patience, Span};
+use crate::errno::{Errno, Result};
+use crate::event::{
+    KEVENT_FLAG_ERROR_EVENTS, KEVENT_FLAG_IMMEDIATE, KQUEUE_CLOEXEC, Kevent, Kevent64,
+};
+use crate::queue::{self, Stop};
+use crate::{registry, sys};
+use caller::{Lists, Timeout, Wire};
+use core::ffi::{c_int, c_uint};
+
+/// Makes a queue and returns its descriptor, the lowest that is free.
+///
+/// The descriptor can be waited on with kevent(), and also with poll(),
+/// select(), epoll or another queue: it is readable while an event is pending.
+/// It is closed by close(), and on exec. A forked child has no queues: there
+/// the number is closed.
+///
+/// Returns -1 and sets errno: EMFILE or ENFILE (no descriptor is free; one or
+/// two are needed beside the one returned), ENOMEM.
+#[unsafe(no_mangle)]
+pub extern "C" fn kqueue() -> c_int {
+    let result = trace::call_plain("kqueue", None, registry::create);
+    or_minus_one(result)
+}
+
+/// NetBSD's and OpenBSD's kqueue() with flags of open(): O_CLOEXEC and
+/// O_NONBLOCK are accepted and change nothing, for a queue is always
+/// close-on-exec.
+///
+/// Returns as kqueue(); also EINVAL: another flag.
+#[unsafe(no_mangle)]
+pub extern "C" fn kqueue1(flags: c_int) -> c_int {
+    let known = libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let result = trace::call_plain("kqueue1", Some(flags.cast_unsigned()), || {
+        if flags & !known != 0 { Err(Errno::EINVAL) } else { registry::create() }
+    });
+    or_minus_one(result)
+}
+
+/// FreeBSD's kqueue() with flags: KQUEUE_CLOEXEC is accepted and changes
+/// nothing, for a queue is always close-on-exec.
+///
+/// Returns as kqueue(); also EINVAL: another flag.
+#[unsafe(no_mangle)]
+pub extern "C" fn kqueuex(flags: c_uint) -> c_int {
+    let result = trace::call_plain("kqueuex", Some(flags), || {
+        if flags & !KQUEUE_CLOEXEC != 0 { Err(Errno::EINVAL) } else { registry::create() }
+    });
+    or_minus_one(result)
+}
+
+/// Applies changes to a queue, then waits for events.
+///
+/// The `nchanges` changes at `changelist` are applied in order. One that
+/// fails, or is flagged EV_RECEIPT, is answered by an entry in `eventlist`:
+/// flagged EV_ERROR, with the errno or 0 in `data`. If there are such entries
+/// the call returns their number at once. With no room for one, the call stops
+/// there and returns -1 with its errno, or 0 for a receipt.
+///
+/// Otherwise at most `nevents` events are returned in `eventlist`, each knote
+/// at most once. The call waits for the first as long as `timeout` says: for
+/// ever if it is null, not at all if it is zero. With `nevents` 0 it returns at
+/// once. Both lists may be the same memory.
+///
+/// Returns the number of entries, 0 when the time is up, or -1 and sets errno:
+/// EBADF (kq is not open), EINVAL (kq is not a queue; a negative count; a time
+/// that is none), EFAULT (a null list with a count), EINTR (a signal handler
+/// ran and no event was taken; the changes have been applied), or, without
+/// room to report it, the errno of a change: EBADF, EINVAL, ENOENT, ENOMEM,
+/// EMFILE, ENFILE, ENOSYS, ENXIO.
+///
+/// # Safety
+///
+/// `changelist` and `eventlist` must hold as many entries as the counts say,
+/// and `timeout` must be null or point to a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kevent(
+    kq: c_int,
+    changelist: *const Kevent,
+    nchanges: c_int,
+    eventlist: *mut Kevent,
+    nevents: c_int,
+    timeout: *const libc::timespec,
+) -> c_int {
+    // SAFETY: the caller's duty, as said above.
+    let lists = unsafe { Lists::new(changelist, nchanges, eventlist, nevents) };
+    // SAFETY: the same.
+    let timeout = unsafe { read_timeout(timeout) };
+    or_minus_one(lists.and_then(|lists| call(kq, "kevent", lists.waiting(timeout))))
+}
+
+/// Darwin's kevent() with wider entries and flags: KEVENT_FLAG_IMMEDIATE does
+/// not wait, KEVENT_FLAG_ERROR_EVENTS returns entries that answer changes and
+/// no events. `ext` is ignored in changes and 0 in events.
+///
+/// Returns as kevent(); also EINVAL: another flag.
+///
+/// # Safety
+///
+/// As for kevent().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kevent64(
+    kq: c_int,
+    changelist: *const Kevent64,
+    nchanges: c_int,
+    eventlist: *mut Kevent64,
+    nevents: c_int,
+    flags: c_uint,
+    timeout: *const libc::timespec,
+) -> c_int {
+    if flags & !(KEVENT_FLAG_IMMEDIATE | KEVENT_FLAG_ERROR_EVENTS) != 0 {
+        return or_minus_one(Err(Errno::EINVAL));
+    }
+    // SAFETY: the caller's duty, as said above.
+    let lists = unsafe { Lists::new(changelist, nchanges, eventlist, nevents) };
+    let timeout = if flags & KEVENT_FLAG_IMMEDIATE != 0 {
+        Timeout::Of { sec: 0, nsec: 0 }
+    } else {
+        // SAFETY: the same.
+        unsafe { read_timeout(timeout) }
+    };
+    let answers_only = flags & KEVENT_FLAG_ERROR_EVENTS != 0;
+    or_minus_one(lists.and_then(|lists| {
+        let lists = lists.waiting(timeout);
+        call(kq, "kevent64", if answers_only { lists.answers_only() } else { lists })
+    }))
+}
+
+/// libkqueue's: prepares the library, for programs linked to the archive.
+/// There is nothing to prepare. Returns 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn libkqueue_init() -> c_int {
+    0
+}
+
+/// libkqueue's: returns when queues closed before the call have been cleaned
+/// up. Their descriptors and memory are given back here at the latest.
+#[unsafe(no_mangle)]
+pub extern "C" fn libkqueue_drain_pending_close() {
+    let errno = sys::errno();
+    registry::sweep_all();
+    sys::set_errno(errno);
+}
+
+/// Runs a call of the kevent family.
+fn call<E: Wire>(kq: c_int, name: &'static str, mut lists: Lists<E>) -> Result<c_int> {
+    trace::call(name, kq, &mut lists, |lists| {
+        let found = registry::find(kq)?;
+        match queue::kevent(found.home, found.tenant, kq, lists) {
+            // As many as there is room for, which was counted by an int.
+            Ok(entries) => Ok(c_int::try_from(entries).unwrap_or(c_int::MAX)),
+            Err(Stop::Failed(error)) => Err(error),
+            Err(Stop::Gone) => Err(registry::gone(kq, &found)),
+        }
+    })
+}
+
+/// # Safety
+///
+/// `timeout` is null or points to a time.
+unsafe fn read_timeout(timeout: *const libc::timespec) -> Timeout {
+    // SAFETY: as said.
+    match unsafe { timeout.as_ref() } {
+        None => Timeout::Never,
+        #[allow(clippy::useless_conversion, reason = "32-bit systems have narrower fields")]
+        Some(time) => Timeout::Of { sec: time.tv_sec.into(), nsec: time.tv_nsec.into() },
+    }
+}
+
+/// The one way out to C: errno is set on failure and otherwise left alone.
+fn or_minus_one(result: Result<c_int>) -> c_int {
+    match result {
+        Ok(value) => value,
+        Err(error) => {
+            sys::set_errno(error);
+            -1
+        }
+    }
+}
+
+/// A timeout as a moment from now.
+fn patience(timeout: Timeout) -> Result<Patience> {
+    let Timeout::Of { sec, nsec } = timeout else { return Ok(Patience::Forever) };
+    Ok(match Span::from_timespec(sec, nsec)? {
+        None => Patience::Forever,
+        Some(Span::ZERO) => Patience::Poll,
+        Some(span) => Patience::Until(sys::now().after(span)),
+    })
+}

@@ -1,0 +1,233 @@
+//! `struct kevent` and every number of the interface.
+//!
+//! The public C header is generated from this file: documentation written here
+//! is what a C programmer reads. The layout and the values are those of
+//! libkqueue, frozen; names it lacks have FreeBSD's value where that is free
+//! and another where it is taken. A constant is `pub` (and so reaches the
+//! header) only when it works.
+
+#![forbid(unsafe_code)]
+
+use core::ffi::{c_int, c_short, c_uint, c_ushort, c_void};
+
+/// Says that this is libkqueue's interface and not a BSD kernel's own.
+pub const LIBKQUEUE: c_int = 1;
+
+/// A file descriptor can be read without blocking.
+///
+/// `ident` is the descriptor. On return `data` is what can be read: bytes, or
+/// for a listening socket the connections that wait (1 where the system does
+/// not tell), or for a file the distance from the offset to the end, negative
+/// past it. EV_EOF is set when nothing more will come; `fflags` then holds the
+/// socket's error, or 0. `fflags` NOTE_LOWAT and NOTE_FILE_POLL are understood.
+pub const EVFILT_READ: c_short = -1;
+/// A file descriptor can be written without blocking.
+///
+/// `data` is the room in bytes. EV_EOF is set when the other side is gone.
+/// NOTE_LOWAT is understood for sockets.
+pub const EVFILT_WRITE: c_short = -2;
+/// Completion of asynchronous input and output.
+///
+/// Defined because BSD programs name it; kevent() answers ENXIO, as FreeBSD
+/// does: aio requests are attached through struct sigevent there.
+pub const EVFILT_AIO: c_short = -3;
+pub(crate) const EVFILT_VNODE: c_short = -4;
+pub(crate) const EVFILT_PROC: c_short = -5;
+pub(crate) const EVFILT_SIGNAL: c_short = -6;
+/// A timer.
+///
+/// `ident` is any number the caller likes, `data` the period (or, with
+/// NOTE_ABSTIME or NOTE_ABSOLUTE, the time of day) in the unit that `fflags`
+/// names, milliseconds if none. Periodic unless EV_ONESHOT. On return `data`
+/// is how often it has expired since it was last returned, `fflags` is 0.
+pub const EVFILT_TIMER: c_short = -7;
+pub(crate) const EVFILT_NETDEV: c_short = -8;
+pub(crate) const EVFILT_FS: c_short = -9;
+pub(crate) const EVFILT_LIO: c_short = -10;
+/// An event that the program itself raises, with NOTE_TRIGGER.
+///
+/// `ident` is any number. 24 bits of `fflags` and all of `data` are the
+/// program's own, changed by the NOTE_FF operations and returned as they are.
+pub const EVFILT_USER: c_short = -11;
+/// Questions to the library and settings of it, asked with EV_ADD and one of
+/// the commands NOTE_VERSION to NOTE_DEBUG_FUNC in `fflags`.
+pub const EVFILT_LIBKQUEUE: c_short = -12;
+pub(crate) const EVFILT_EMPTY: c_short = -13;
+pub(crate) const EVFILT_EXCEPT: c_short = -15;
+pub(crate) const EVFILT_PROCDESC: c_short = -16;
+/// How many filters there are: the bound for an array indexed by ~filter.
+pub const EVFILT_SYSCOUNT: c_int = 12;
+
+/// Add the knote, or change the one that is there.
+///
+/// What was there keeps its EV_CLEAR, EV_ONESHOT, EV_DISPATCH and whether it
+/// is disabled; `fflags`, `data` and `udata` are replaced.
+pub const EV_ADD: c_ushort = 0x0001;
+/// Remove the knote and what it had pending.
+pub const EV_DELETE: c_ushort = 0x0002;
+/// Let the knote be returned again; looks afresh, so what holds now is
+/// returned at once.
+pub const EV_ENABLE: c_ushort = 0x0004;
+/// Keep the knote but do not return it.
+pub const EV_DISABLE: c_ushort = 0x0008;
+/// Return the knote once, then delete it.
+pub const EV_ONESHOT: c_ushort = 0x0010;
+/// Forget the state at each return: the next event is the next change.
+pub const EV_CLEAR: c_ushort = 0x0020;
+/// Answer this change with an entry flagged EV_ERROR, `data` 0 on success,
+/// and collect no events in this call.
+pub const EV_RECEIPT: c_ushort = 0x0040;
+/// Disable the knote at each return, until EV_ENABLE.
+pub const EV_DISPATCH: c_ushort = 0x0080;
+/// Return the knote now, once, whatever its condition, then delete it.
+pub const EV_FORCEONESHOT: c_ushort = 0x0100;
+/// Leave the knote's `udata` as it is; not with EV_ADD.
+pub const EV_KEEPUDATA: c_ushort = 0x0200;
+/// The bits that belong to the system; ignored on input.
+pub const EV_SYSFLAGS: c_ushort = 0xf000;
+/// A filter's own flag; within EV_SYSFLAGS.
+pub const EV_FLAG1: c_ushort = 0x2000;
+/// Returned: this entry answers a change, `data` is the errno or 0.
+pub const EV_ERROR: c_ushort = 0x4000;
+/// Returned: the filter's end of file, see there.
+pub const EV_EOF: c_ushort = 0x8000;
+
+/// READ and WRITE on a socket: fire only when `data` has at least this many
+/// bytes. For this knote alone: the socket's own marks are not touched.
+pub const NOTE_LOWAT: c_uint = 0x0001;
+/// READ on a file: fire always, also at its end.
+pub const NOTE_FILE_POLL: c_uint = 0x0002;
+
+/// TIMER: `data` is in seconds.
+pub const NOTE_SECONDS: c_uint = 0x0001;
+/// TIMER: `data` is in microseconds.
+pub const NOTE_USECONDS: c_uint = 0x0002;
+/// TIMER: `data` is in nanoseconds.
+pub const NOTE_NSECONDS: c_uint = 0x0004;
+/// TIMER: `data` is in milliseconds, as it is without any unit.
+pub const NOTE_MSECONDS: c_uint = 0x0000;
+/// TIMER: `data` is a time of day, returned once (libkqueue's name).
+pub const NOTE_ABSOLUTE: c_uint = 0x0008;
+/// TIMER: `data` is a time of day, returned by every call until the knote is
+/// changed, unless EV_CLEAR or EV_ONESHOT is given (FreeBSD's name).
+pub const NOTE_ABSTIME: c_uint = 0x0010;
+/// TIMER: Darwin's permission to be late; accepted, without effect.
+pub const NOTE_LEEWAY: c_uint = 0x0200;
+/// TIMER: Darwin's wish to be exact; accepted, without effect.
+pub const NOTE_CRITICAL: c_uint = 0x0020;
+/// TIMER: Darwin's leave to save power; accepted, without effect.
+pub const NOTE_BACKGROUND: c_uint = 0x0040;
+
+/// USER: leave the stored flags as they are.
+pub const NOTE_FFNOP: c_uint = 0x0000_0000;
+/// USER: AND the stored flags with these.
+pub const NOTE_FFAND: c_uint = 0x4000_0000;
+/// USER: OR these into the stored flags.
+pub const NOTE_FFOR: c_uint = 0x8000_0000;
+/// USER: replace the stored flags by these.
+pub const NOTE_FFCOPY: c_uint = 0xc000_0000;
+/// USER: the bits that name the operation.
+pub const NOTE_FFCTRLMASK: c_uint = 0xc000_0000;
+/// USER: the bits that are the program's own.
+pub const NOTE_FFLAGSMASK: c_uint = 0x00ff_ffff;
+/// USER: raise the event. Not in the EV_ADD that makes the knote.
+pub const NOTE_TRIGGER: c_uint = 0x0100_0000;
+
+/// LIBKQUEUE: the version, in `data`: major, minor, patch and release, a byte
+/// each from the top.
+pub const NOTE_VERSION: c_uint = 0x0001;
+/// LIBKQUEUE: the version, in `udata`: a string that lives for ever.
+pub const NOTE_VERSION_STR: c_uint = 0x0002;
+/// LIBKQUEUE: `data` > 0 for threads, else without. Recorded; the library is
+/// always safe to use from threads.
+pub const NOTE_THREAD_SAFE: c_uint = 0x0003;
+/// LIBKQUEUE: `data` > 0 (the default) to close queues in a forked child.
+pub const NOTE_FORK_CLEANUP: c_uint = 0x0004;
+/// LIBKQUEUE: `data` > 0 to trace every call, else stop.
+pub const NOTE_DEBUG: c_uint = 0x0005;
+/// LIBKQUEUE: `data` is a string (copied, its first 31 bytes) to begin each
+/// line of the trace with; 0 for the usual one.
+pub const NOTE_DEBUG_PREFIX: c_uint = 0x0006;
+/// LIBKQUEUE: `data` is a function to be given each line of the trace instead
+/// of standard error; 0 for standard error again.
+///
+/// It is called as a printf-like function with a format that holds the line
+/// and no conversions (each per cent sign is doubled), so both
+/// `void f(const char *, ...)` and `void f(const char *, va_list)` serve. It
+/// must not call kevent(), and must leave errno as it was.
+pub const NOTE_DEBUG_FUNC: c_uint = 0x0007;
+/// LIBKQUEUE: how often files are polled where the system cannot watch them:
+/// ENOSYS here, where it can.
+pub const NOTE_FILE_POLL_INTERVAL: c_uint = 0x0008;
+
+/// kqueuex: close the queue on exec. Always so, asked or not: a queue's state
+/// lives in the process and cannot survive an exec.
+pub const KQUEUE_CLOEXEC: c_uint = 0x0001;
+
+/// kevent64: do not wait.
+pub const KEVENT_FLAG_IMMEDIATE: c_uint = 0x0001;
+/// kevent64: return entries that answer changes, and no events.
+pub const KEVENT_FLAG_ERROR_EVENTS: c_uint = 0x0002;
+
+/// A change to a queue, or an event from it.
+#[repr(C)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Kevent {
+    /// What is watched: a descriptor, or whatever the filter takes. With
+    /// `filter` it names the knote.
+    pub ident: usize,
+    /// EVFILT_ something.
+    pub filter: c_short,
+    /// EV_ actions and flags.
+    pub flags: c_ushort,
+    /// NOTE_ bits, of the filter.
+    pub fflags: c_uint,
+    /// A number, of the filter.
+    pub data: isize,
+    /// The caller's, returned as it is.
+    pub udata: *mut c_void,
+}
+
+/// Darwin's wider event, for kevent64().
+#[repr(C)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Kevent64 {
+    /// As in `struct kevent`.
+    pub ident: u64,
+    /// As in `struct kevent`.
+    pub filter: i16,
+    /// As in `struct kevent`.
+    pub flags: u16,
+    /// As in `struct kevent`.
+    pub fflags: u32,
+    /// As in `struct kevent`.
+    pub data: i64,
+    /// As in `struct kevent`, as a number.
+    pub udata: u64,
+    /// Not used: ignored in changes, 0 in events.
+    pub ext: [u64; 2],
+}
+
+const _: () = {
+    use core::mem::{align_of, offset_of, size_of};
+    const WORD: usize = size_of::<usize>();
+    assert!(offset_of!(Kevent, ident) == 0);
+    assert!(offset_of!(Kevent, filter) == WORD);
+    assert!(offset_of!(Kevent, flags) == WORD + 2);
+    assert!(offset_of!(Kevent, fflags) == WORD + 4);
+    assert!(offset_of!(Kevent, data) == WORD + 8);
+    assert!(offset_of!(Kevent, udata) == 2 * WORD + 8);
+    assert!(size_of::<Kevent>() == 3 * WORD + 8);
+    assert!(align_of::<Kevent>() == WORD);
+    assert!(size_of::<Kevent64>() == 48);
+    assert!(offset_of!(Kevent64, data) == 16);
+    assert!(offset_of!(Kevent64, ext) == 32);
+};
+
+impl Kevent {
+    /// The entry that answers this change: what was given, flagged EV_ERROR,
+    /// with the errno (0 for success) in `data`.
+    pub(crate) fn answer(&self, errno: c_int) -> Kevent {
+        Kevent { flags: self.flags | EV_ERROR, data: errno as isize, ..*self }
+    }
+}

@@ -1,0 +1,114 @@
+//! What a filter is, and the one table of those there are.
+//!
+//! A filter gives a knote its meaning through four verbs, the kernel's own:
+//! *attach* when the knote is made, *touch* when a change meets a knote that is
+//! there or its event has been returned, *event* to ask whether the condition
+//! holds now, *detach* when the knote goes. Filters know one knote and the
+//! platform; the order of things, the lists and the flags common to all are
+//! the queue's.
+//!
+//! To add a filter, write a file here and its line in [`find`].
+
+#![forbid(unsafe_code)]
+
+mod descriptor;
+mod read;
+mod timer;
+mod user;
+mod write;
+
+use crate::clock::Moment;
+use crate::errno::{Errno, Result};
+use crate::event::{
+    EVFILT_AIO, EVFILT_EMPTY, EVFILT_EXCEPT, EVFILT_FS, EVFILT_LIO, EVFILT_NETDEV, EVFILT_PROC,
+    EVFILT_PROCDESC, EVFILT_READ, EVFILT_SIGNAL, EVFILT_TIMER, EVFILT_USER, EVFILT_VNODE,
+    EVFILT_WRITE, Kevent,
+};
+use crate::knote::Knote;
+use crate::knote::table::Key;
+use crate::sys::{Platform, Readiness, Token};
+use core::ffi::{c_short, c_uint};
+
+/// Why a knote is touched.
+#[derive(Copy, Clone, Debug)]
+pub(crate) enum Touch<'a> {
+    /// A change names it. `udata` and the enable bits have been dealt with.
+    Register(&'a Kevent),
+    /// Its event was returned and it is EV_CLEAR or EV_DISPATCH.
+    Process,
+}
+
+/// The answer to "does the condition hold?".
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    /// No. Ask again at this moment, if one is given, even if nothing changes.
+    Idle(Option<Moment>),
+    /// No, though the kernel calls it ready and will go on saying so.
+    Gate(Option<Moment>),
+    Fire(Report),
+}
+
+/// What an event says.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) fflags: c_uint,
+    pub(crate) data: i64,
+    pub(crate) eof: bool,
+    /// As long as it holds the platform will say so. If not, the queue keeps
+    /// it on its list.
+    pub(crate) repeats: bool,
+}
+
+pub(crate) trait Filter<P: Platform>: Sync {
+    /// How a knote of this filter is found. EBADF: no descriptor can have this
+    /// ident.
+    fn key(&self, filter: c_short, ident: usize) -> Result<Key>;
+
+    /// Begins. The knote is as the change asked; on error it will not be made.
+    fn attach(&self, knote: &mut Knote, port: &mut P, token: Token) -> Result<()>;
+
+    /// Ends. EBADF, ENOENT: the descriptor was closed, or is another by now.
+    fn detach(&self, knote: &Knote, port: &mut P, token: Token) -> Result<()>;
+
+    /// Meets a change, or forgets what was returned. On error the caller
+    /// forgets this copy of the knote. EBADF, ENOENT: as for `detach`.
+    fn touch(&self, knote: &mut Knote, why: Touch<'_>, port: &mut P, token: Token) -> Result<()>;
+
+    /// Arms what is watched by the state that the knote has come to.
+    fn rearm(&self, _knote: &mut Knote, _port: &mut P, _token: Token) -> Result<()> {
+        // Of a filter without a descriptor nothing is armed.
+        Ok(())
+    }
+
+    /// Asks whether the condition holds. `seen` is what the platform's hint
+    /// said. EBADF: the descriptor was closed.
+    fn event(&self, knote: &mut Knote, port: &mut P, seen: Option<Readiness>) -> Result<Outcome>;
+
+    /// Must the queue itself ask, because no hint will come for what may hold
+    /// already?
+    fn asks_itself(&self, knote: &Knote) -> bool;
+
+    /// Can `event` ask for another look by the clock?
+    fn may_set_alarm(&self, knote: &Knote) -> bool;
+}
+
+/// The table. A filter that is known but not there answers ENOSYS, a number
+/// that is no filter EINVAL.
+pub(crate) fn find<P: Platform>(filter: c_short) -> Result<&'static dyn Filter<P>> {
+    match filter {
+        EVFILT_READ => Ok(&read::Read),
+        EVFILT_WRITE => Ok(&write::Write),
+        EVFILT_TIMER => Ok(&timer::Timer),
+        EVFILT_USER => Ok(&user::User),
+        // Natively a kevent() with it is refused so, too.
+        EVFILT_AIO => Err(Errno::ENXIO),
+        EVFILT_VNODE | EVFILT_PROC | EVFILT_SIGNAL | EVFILT_NETDEV | EVFILT_FS | EVFILT_LIO
+        | EVFILT_EMPTY | EVFILT_EXCEPT | EVFILT_PROCDESC => Err(Errno::ENOSYS),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// The key of a knote whose ident is any number.
+fn free_key(filter: c_short, ident: usize) -> Result<Key> {
+    Ok(Key::Other(filter, ident))
+}

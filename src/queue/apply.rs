@@ -1,0 +1,288 @@
+//! Applying changes: the kernel's `kqueue_register`, in steps.
+
+#![forbid(unsafe_code)]
+
+use super::{Caller, Entered, Home, Queue, Stop, Wake};
+use crate::errno::{Errno, Result};
+use crate::event::{
+    EV_ADD, EV_DELETE, EV_DISABLE, EV_ENABLE, EV_FORCEONESHOT, EV_KEEPUDATA, EV_RECEIPT,
+    EV_SYSFLAGS, EVFILT_LIBKQUEUE, Kevent,
+};
+use crate::filter::{self, Filter, Outcome, Touch};
+use crate::knote::table::Key;
+use crate::knote::{Knote, Slot};
+use crate::sys::{Descriptor, Platform};
+
+/// What a call does after its changes.
+pub(super) enum Next {
+    Return(usize),
+    /// `expedite`: the ready list holds something, so do not sleep.
+    Collect {
+        expedite: bool,
+    },
+}
+
+/// How many changes are applied before other threads get a turn at the lock.
+const TURN: usize = 64;
+
+/// Applies a call's changes in order, answers them, and proves that the number
+/// is still the queue if nothing later in the call would.
+pub(super) fn all<P: Platform, C: Caller>(
+    home: &Home<P>,
+    tenant: u32,
+    number: Descriptor,
+    caller: &mut C,
+    first: Option<Kevent>,
+) -> core::result::Result<Next, Stop> {
+    let mut next = first;
+    let mut answered = 0;
+    loop {
+        let mut queue = home.enter(tenant)?;
+        queue.port.reach(number);
+        let mut turn = 0;
+        while let Some(change) = next {
+            match one(&mut queue, number, caller, change)? {
+                Answer::None => {}
+                Answer::Written => answered += 1,
+                Answer::Stop(result) => {
+                    finish(&mut queue, number, Wake::One)?;
+                    return result.map(Next::Return).map_err(Stop::Failed);
+                }
+            }
+            next = caller.next_change();
+            turn += 1;
+            if turn == TURN {
+                break;
+            }
+        }
+        let collects = next.is_none() && answered == 0 && caller.collects();
+        if collects {
+            queue.settle(Wake::Myself)?;
+            return Ok(Next::Collect { expedite: !queue.ready.is_empty() });
+        }
+        finish(&mut queue, number, Wake::One)?;
+        if next.is_none() {
+            return Ok(Next::Return(answered));
+        }
+    }
+}
+
+/// Lets others see what was applied. A call that does not wait must find out
+/// here whether its queue is still there.
+fn finish<P: Platform>(
+    queue: &mut Entered<'_, P>,
+    number: Descriptor,
+    wake: Wake,
+) -> core::result::Result<(), Stop> {
+    let settled = queue.settle(wake);
+    if queue.is_gone(number) {
+        return Err(Stop::Gone);
+    }
+    settled.map_err(Stop::Failed)
+}
+
+enum Answer {
+    None,
+    Written,
+    /// No room for the answer: the call ends with this.
+    Stop(Result<usize>),
+}
+
+fn one<P: Platform, C: Caller>(
+    queue: &mut Entered<'_, P>,
+    number: Descriptor,
+    caller: &mut C,
+    change: Kevent,
+) -> core::result::Result<Answer, Stop> {
+    let result = match change.filter {
+        // FreeBSD passes over an entry without a filter.
+        0 => return Ok(Answer::None),
+        EVFILT_LIBKQUEUE => match caller.command(&change) {
+            Ok(Some(reply)) if caller.room() > 0 => {
+                caller.push(reply);
+                return Ok(Answer::Written);
+            }
+            Ok(Some(_)) => return Ok(Answer::Stop(Err(Errno::EFAULT))),
+            other => other.map(|_| ()),
+        },
+        _ => queue.register(&change),
+    };
+    if result.is_err() && queue.is_gone(number) {
+        return Err(Stop::Gone);
+    }
+    if result.is_ok() && change.flags & EV_RECEIPT == 0 {
+        return Ok(Answer::None);
+    }
+    if caller.room() == 0 {
+        return Ok(Answer::Stop(result.map(|()| 0)));
+    }
+    caller.push(change.answer(result.map_or_else(|errno| errno.0, |()| 0)));
+    Ok(Answer::Written)
+}
+
+impl<P: Platform> Queue<P> {
+    /// Applies one change. On error the queue is as it was, but for knotes
+    /// whose descriptor turns out to be gone, which go with it.
+    pub(super) fn register(&mut self, change: &Kevent) -> Result<()> {
+        let change = &Kevent { flags: change.flags & !EV_SYSFLAGS, ..*change };
+        let has = |bits| change.flags & bits == bits;
+        if has(EV_ENABLE | EV_DISABLE) {
+            return Err(Errno::EINVAL);
+        }
+        let filter = filter::find::<P>(change.filter)?;
+        if has(EV_ADD | EV_KEEPUDATA) {
+            return Err(Errno::EINVAL);
+        }
+        let key = filter.key(change.filter, change.ident)?;
+        match self.table.find(key) {
+            None if has(EV_ADD) => self.create(filter, key, change),
+            None => Err(self.absent(key)),
+            Some(slot) if has(EV_DELETE) => self.delete(slot),
+            Some(slot) => match self.update(filter, slot, change) {
+                // Its descriptor was closed, and the knote with it; the number
+                // is another file by now, and starts clean.
+                Err(Errno::ENOENT) if has(EV_ADD) => self.create(filter, key, change),
+                other => other,
+            },
+        }
+    }
+
+    /// Why there is no such knote: natively the descriptor is looked at first.
+    fn absent(&self, key: Key) -> Errno {
+        match key {
+            Key::Descriptor(_, ident)
+                if !Descriptor::try_from(ident).is_ok_and(|fd| self.port.is_open(fd)) =>
+            {
+                Errno::EBADF
+            }
+            _ => Errno::ENOENT,
+        }
+    }
+
+    fn create(&mut self, filter: &dyn Filter<P>, key: Key, change: &Kevent) -> Result<()> {
+        let slot = self.table.insert(key, Knote::new(change))?;
+        let made = self.furnish(filter, slot);
+        if made.is_err() {
+            self.table.remove(key, slot);
+        } else {
+            self.check(filter, slot);
+        }
+        made
+    }
+
+    /// Attaches a new knote and makes the room it may need later.
+    fn furnish(&mut self, filter: &dyn Filter<P>, slot: Slot) -> Result<()> {
+        self.ready.reserve(self.table.slots())?;
+        let token = self.table.token(slot);
+        let Some(knote) = self.table.get_mut(slot) else { return Err(Errno::ENOENT) };
+        filter.attach(knote, &mut self.port, token)?;
+        let result = reserve_alarm(filter, knote, &mut self.alarms, &mut self.port, slot);
+        if result.is_err() {
+            // What was attached a moment ago can be detached.
+            let _ = filter.detach(knote, &mut self.port, token);
+        }
+        result
+    }
+
+    fn update(&mut self, filter: &dyn Filter<P>, slot: Slot, change: &Kevent) -> Result<()> {
+        let token = self.table.token(slot);
+        let Some(knote) = self.table.get_mut(slot) else { return Err(Errno::ENOENT) };
+        // The change is worked out on a copy: if it fails, the knote stays.
+        let mut changed = *knote;
+        if change.flags & EV_FORCEONESHOT != 0 {
+            changed.force();
+        }
+        if change.flags & EV_ENABLE != 0 {
+            changed.enable();
+        }
+        if change.flags & EV_DISABLE != 0 {
+            changed.disable();
+        }
+        if change.flags & EV_KEEPUDATA == 0 {
+            changed.udata = change.udata.addr();
+        }
+        let touched = filter
+            .touch(&mut changed, Touch::Register(change), &mut self.port, token)
+            .and_then(|()| reserve_alarm(filter, &changed, &mut self.alarms, &mut self.port, slot));
+        match touched {
+            Ok(()) => {
+                *knote = changed;
+                self.check(filter, slot);
+                Ok(())
+            }
+            Err(error @ (Errno::EBADF | Errno::ENOENT)) => {
+                self.forget(slot);
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes a knote away with all it had pending. The error tells that its
+    /// descriptor was closed before.
+    pub(super) fn delete(&mut self, slot: Slot) -> Result<()> {
+        let token = self.table.token(slot);
+        let Some(knote) = self.table.get(slot) else { return Err(Errno::ENOENT) };
+        let detached = filter::find::<P>(knote.filter)
+            .and_then(|filter| filter.detach(knote, &mut self.port, token));
+        self.forget(slot);
+        detached
+    }
+
+    /// Drops a knote that is detached.
+    fn forget(&mut self, slot: Slot) {
+        let Some(knote) = self.table.get(slot) else { return };
+        let key = filter::find::<P>(knote.filter)
+            .and_then(|filter| filter.key(knote.filter, knote.ident));
+        self.ready.remove(slot);
+        self.alarms.cancel(slot);
+        if let Ok(key) = key {
+            self.table.remove(key, slot);
+        }
+    }
+
+    /// Decides, after a change, whether a knote belongs on the ready list.
+    pub(super) fn check(&mut self, filter: &dyn Filter<P>, slot: Slot) {
+        let Some(knote) = self.table.get_mut(slot) else { return };
+        if knote.is_forced() && !knote.is_disabled() {
+            self.ready.push(slot);
+            return;
+        }
+        let outcome = if knote.is_disabled() || !filter.asks_itself(knote) {
+            // Silent, or the platform hints at what holds already.
+            Outcome::Idle(None)
+        } else {
+            // A descriptor closed in this moment gives no event.
+            filter.event(knote, &mut self.port, None).unwrap_or(Outcome::Idle(None))
+        };
+        let again = match outcome {
+            Outcome::Fire(_) => {
+                self.ready.push(slot);
+                self.alarms.cancel(slot);
+                return;
+            }
+            Outcome::Idle(again) | Outcome::Gate(again) => again,
+        };
+        self.ready.remove(slot);
+        match again {
+            Some(at) => self.alarms.set(slot, at),
+            None => self.alarms.cancel(slot),
+        }
+    }
+}
+
+/// Nothing that is done for a knote later may fail for want of memory or of a
+/// descriptor: what its alarm will need is made when the knote is.
+fn reserve_alarm<P: Platform>(
+    filter: &dyn Filter<P>,
+    knote: &Knote,
+    alarms: &mut crate::knote::alarms::Alarms,
+    port: &mut P,
+    slot: Slot,
+) -> Result<()> {
+    if !filter.may_set_alarm(knote) {
+        return Ok(());
+    }
+    alarms.reserve(slot)?;
+    port.prepare_alarm()
+}

@@ -1,0 +1,254 @@
+//! Collecting events: the kernel's `kqueue_scan`, in steps.
+
+#![forbid(unsafe_code)]
+
+use super::{Caller, Home, Queue, Stop, Wake};
+use crate::clock::Patience;
+use crate::errno::Errno;
+use crate::event::{EV_EOF, Kevent};
+use crate::filter::{self, Filter, Outcome, Report, Touch};
+use crate::knote::{Body, Knote, Slot};
+use crate::sys::{self, Arm, Bell, Descriptor, Hint, Platform, Readiness, Token};
+
+/// How often a call that must not sleep looks again after hints that led to
+/// nothing: something that is ready may stand behind them.
+const STRAYS: usize = 64;
+
+/// Waits for events and hands them over. From here down to the platform's wait
+/// nothing is owned and no lock is held: the thread may not come back.
+pub(super) fn events<P: Platform, C: Caller>(
+    home: &Home<P>,
+    tenant: u32,
+    number: Descriptor,
+    caller: &mut C,
+    mut expedite: bool,
+) -> core::result::Result<usize, Stop> {
+    let patience = caller.patience()?;
+    let waiter = P::waiter(number);
+    let mut found = P::found();
+    let mut strays = 0;
+    loop {
+        let now = if expedite { Patience::Poll } else { patience };
+        let count = match P::wait(waiter, &mut found, caller.room(), now) {
+            Ok(count) => count,
+            Err(Errno::EBADF) => return Err(Stop::Gone),
+            Err(error) => return Err(Stop::Failed(error)),
+        };
+        // Nothing came, so the list is empty too: the bell would have told.
+        if count == 0 && !expedite {
+            return Ok(0);
+        }
+        let delivered = home.enter(tenant)?.hand_over(number, &mut found, count, caller)?;
+        if delivered > 0 {
+            return Ok(delivered);
+        }
+        expedite = false;
+        strays += 1;
+        if patience == Patience::Poll && strays == STRAYS {
+            return Ok(0);
+        }
+    }
+}
+
+impl<P: Platform> Queue<P> {
+    /// Turns what a wait has found, and what is on the list, into events.
+    fn hand_over<C: Caller>(
+        &mut self,
+        number: Descriptor,
+        found: &mut P::Found,
+        mut count: usize,
+        caller: &mut C,
+    ) -> core::result::Result<usize, Stop> {
+        self.port.reach(number);
+        self.scan = self.scan.wrapping_add(1).max(1);
+        let room = caller.room();
+        let waiter = P::waiter(number);
+        loop {
+            self.take_hints(found, caller)?;
+            self.take_ready(caller);
+            // A caller with much room gets what one wait cannot bring. More of
+            // the same knotes means that the kernel has been round them all.
+            if count < P::BATCH || caller.room() == 0 {
+                break;
+            }
+            let before = caller.room();
+            count = P::wait(waiter, found, before, Patience::Poll)?;
+            if count == 0 {
+                break;
+            }
+        }
+        self.settle(Wake::All)?;
+        Ok(room - caller.room())
+    }
+
+    fn take_hints<C: Caller>(
+        &mut self,
+        found: &mut P::Found,
+        caller: &mut C,
+    ) -> core::result::Result<(), Stop> {
+        loop {
+            match self.port.next_hint(found, caller.room()) {
+                Ok(None) => return Ok(()),
+                Ok(Some(Hint::Watched(token, seen))) => self.hinted(token, seen, caller),
+                // A ring is over once a wait has taken it; a hold goes on.
+                Ok(Some(Hint::Bell)) if self.bell == Bell::Ring => self.bell = Bell::Rest,
+                Ok(Some(Hint::Bell)) => {}
+                Ok(Some(Hint::Alarm)) => self.expire(),
+                Err(Errno::EBADF) => return Err(Stop::Gone),
+                Err(error) => return Err(Stop::Failed(error)),
+            }
+        }
+    }
+
+    /// Puts on the list what its alarm has called.
+    fn expire(&mut self) {
+        let now = sys::now();
+        while let Some(slot) = self.alarms.pop_due(now) {
+            self.ready.push(slot);
+        }
+        // It went off, and stays so until it is set again.
+        self.alarm = Some(crate::clock::Moment(0));
+    }
+
+    fn hinted<C: Caller>(&mut self, token: Token, seen: Readiness, caller: &mut C) {
+        // No such knote any more: a late hint, dropped.
+        let Some(slot) = self.table.meant_by(token) else { return };
+        let Some(knote) = self.table.get(slot) else { return };
+        let repeats = matches!(knote.body, Body::Descriptor(source) if source.repeats);
+        if knote.is_disabled() {
+            return;
+        }
+        if repeats && caller.room() > 0 {
+            self.deliver(slot, Some(seen), caller);
+        } else {
+            self.ready.push(slot);
+        }
+    }
+
+    /// Walks the list once, from the head to what was its tail.
+    fn take_ready<C: Caller>(&mut self, caller: &mut C) {
+        for _ in 0..self.ready.len() {
+            if caller.room() == 0 {
+                return;
+            }
+            let Some(slot) = self.ready.pop() else { return };
+            if self.table.get(slot).is_some_and(|knote| knote.scan == self.scan) {
+                // Returned in this call already.
+                self.ready.push(slot);
+            } else {
+                self.deliver(slot, None, caller);
+            }
+        }
+    }
+
+    /// Asks a knote once more and, if it fires, returns its event and lets
+    /// EV_ONESHOT, EV_CLEAR and EV_DISPATCH take effect, all under one lock:
+    /// of many threads one gets it.
+    fn deliver<C: Caller>(&mut self, slot: Slot, seen: Option<Readiness>, caller: &mut C) {
+        let token = self.table.token(slot);
+        let Some(knote) = self.table.get_mut(slot) else { return };
+        if knote.is_disabled() || knote.scan == self.scan {
+            return;
+        }
+        let Ok(filter) = filter::find::<P>(knote.filter) else { return };
+        let report = match filter.event(knote, &mut self.port, seen) {
+            Ok(Outcome::Fire(report)) => report,
+            _ if knote.is_forced() => Report::default(),
+            Ok(Outcome::Idle(again)) => {
+                if seen.is_some() && knote.arm() == Arm::Once {
+                    // The hint it had is spent.
+                    rearm(filter, knote, &mut self.port, token);
+                }
+                return self.look_again(slot, again);
+            }
+            Ok(Outcome::Gate(again)) => {
+                if !knote.is_gated() {
+                    knote.gate(true);
+                    rearm(filter, knote, &mut self.port, token);
+                }
+                return self.look_again(slot, again);
+            }
+            Err(_) => {
+                // The descriptor was closed: natively its knote went with it.
+                let _ = self.delete(slot);
+                return;
+            }
+        };
+        knote.scan = self.scan;
+        caller.push(event(knote, &report));
+        if knote.is_oneshot() {
+            // It may have been closed meanwhile; the knote goes in any case.
+            let _ = self.delete(slot);
+        } else if knote.is_level() {
+            self.keep(filter, slot, token, &report);
+        } else {
+            self.process(filter, slot, token, seen);
+        }
+    }
+
+    fn look_again(&mut self, slot: Slot, again: Option<crate::clock::Moment>) {
+        if let Some(at) = again {
+            self.alarms.set(slot, at);
+        }
+    }
+
+    /// A level event goes behind the others; the platform does that for what
+    /// it repeats.
+    fn keep(&mut self, filter: &dyn Filter<P>, slot: Slot, token: Token, report: &Report) {
+        let Some(knote) = self.table.get_mut(slot) else { return };
+        if !report.repeats || filter.asks_itself(knote) {
+            self.ready.push(slot);
+        } else if knote.is_gated() {
+            knote.gate(false);
+            rearm(filter, knote, &mut self.port, token);
+        }
+    }
+
+    /// EV_CLEAR forgets the state, EV_DISPATCH disables.
+    fn process(
+        &mut self,
+        filter: &dyn Filter<P>,
+        slot: Slot,
+        token: Token,
+        seen: Option<Readiness>,
+    ) {
+        let Some(knote) = self.table.get_mut(slot) else { return };
+        // Neither filter fails here: nothing outside the knote is touched.
+        let _ = filter.touch(knote, Touch::Process, &mut self.port, token);
+        let spent = seen.is_some() && knote.arm() == Arm::Once;
+        if knote.is_dispatch() {
+            knote.disable();
+            if !spent {
+                rearm(filter, knote, &mut self.port, token);
+            }
+        } else {
+            knote.gate(false);
+        }
+        if !matches!(knote.body, Body::Descriptor(_)) {
+            // A timer has its next expiry, if it is not disabled.
+            self.check(filter, slot);
+        }
+    }
+}
+
+/// Arms a knote's descriptor by the state it has come to. If the descriptor is
+/// gone there is nothing to arm, and the next touch of the number finds out.
+fn rearm<P: Platform>(filter: &dyn Filter<P>, knote: &mut Knote, port: &mut P, token: Token) {
+    let _ = filter.rearm(knote, port, token);
+}
+
+fn event(knote: &Knote, report: &Report) -> Kevent {
+    Kevent {
+        ident: knote.ident,
+        filter: knote.filter,
+        flags: if report.eof { knote.flags | EV_EOF } else { knote.flags },
+        fflags: report.fflags,
+        // 32-bit systems have a 32-bit field.
+        data: isize::try_from(report.data).unwrap_or(if report.data < 0 {
+            isize::MIN
+        } else {
+            isize::MAX
+        }),
+        udata: core::ptr::without_provenance_mut(knote.udata),
+    }
+}

@@ -1,0 +1,223 @@
+//! The queue: knotes, the lists they stand on, and the life of a call.
+//!
+//! A call applies its changes ([`apply`]), then collects events ([`collect`]).
+//! One lock guards a queue; it is held for a batch of changes, and for handing
+//! over what a wait has found, never while a thread is parked.
+//!
+//! Two sources feed a call: the platform's poller, which by itself repeats
+//! what stays ready, and the ready list, which holds what user space knows.
+//! The bell joins them: whenever the lock is free and the list is not empty,
+//! the bell is rung or held, so whoever waits, and whoever polls the queue's
+//! descriptor, sees it. So a call need not look at the list before it waits,
+//! and makes one wait.
+
+#![forbid(unsafe_code)]
+
+mod apply;
+mod collect;
+
+use crate::clock::{Moment, Patience};
+use crate::errno::{Errno, Result};
+use crate::event::Kevent;
+use crate::knote::alarms::Alarms;
+use crate::knote::ready::Ready;
+use crate::knote::table::Table;
+use crate::sys::{Bell, Descriptor, Mutex, Platform};
+use parking_lot::lock_api::MappedMutexGuard;
+
+/// What the C caller handed over, and gets.
+pub(crate) trait Caller {
+    /// The next few changes, copied; `None` when there are no more. Both lists
+    /// may be the same memory, so a change is read before the entry that
+    /// answers it, or one before it, is written.
+    fn next_change(&mut self) -> Option<Kevent>;
+
+    /// How many more entries the caller has room for.
+    fn room(&self) -> usize;
+
+    /// Writes an entry; there must be room.
+    fn push(&mut self, entry: Kevent);
+
+    /// Should events be collected, if the changes wrote no entries?
+    fn collects(&self) -> bool;
+
+    /// How long to wait. EINVAL: not a time.
+    fn patience(&self) -> Result<Patience>;
+
+    /// Answers a question to the library itself (EVFILT_LIBKQUEUE).
+    fn command(&mut self, change: &Kevent) -> Result<Option<Kevent>>;
+}
+
+/// Why a call ended without success.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Stop {
+    /// The number is not this queue any more: it was closed.
+    Gone,
+    Failed(Errno),
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Stop {
+        Stop::Failed(errno)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue<P: Platform> {
+    table: Table,
+    ready: Ready,
+    alarms: Alarms,
+    port: P,
+    /// The bell as last set, and not yet taken by a wait.
+    bell: Bell,
+    /// What the platform's alarm is set to.
+    alarm: Option<Moment>,
+    /// The number of the present scan: at most one event a knote in each.
+    scan: u32,
+}
+
+/// How [`Queue::settle`] is to wake whoever waits.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Wake {
+    /// Something came onto the list: one waiter takes it.
+    One,
+    /// Something stays on the list: it concerns every waiter.
+    All,
+    /// This very call looks at the list next.
+    Myself,
+}
+
+impl<P: Platform> Queue<P> {
+    pub(crate) fn new(port: P) -> Queue<P> {
+        Queue {
+            table: Table::new(),
+            ready: Ready::new(),
+            alarms: Alarms::new(),
+            port,
+            bell: Bell::Rest,
+            alarm: None,
+            scan: 0,
+        }
+    }
+
+    pub(crate) fn port(&self) -> &P {
+        &self.port
+    }
+
+    pub(crate) fn port_mut(&mut self) -> &mut P {
+        &mut self.port
+    }
+
+    /// What of a dead queue the next one can use.
+    pub(crate) fn into_spare(mut self) -> P {
+        self.port.retire();
+        self.port
+    }
+
+    /// Makes bell and alarm agree with the lists, before the lock is let go.
+    fn settle(&mut self, wake: Wake) -> Result<()> {
+        let bell = match (self.ready.is_empty(), self.bell, wake) {
+            (true, Bell::Rest, _) => None,
+            (true, ..) => Some(Bell::Rest),
+            // Rung and not yet taken: a waiter is on its way, or the next one
+            // will find it. Held: every one does.
+            (false, Bell::Ring | Bell::Hold, _) => None,
+            (false, Bell::Rest, Wake::One) => Some(Bell::Ring),
+            (false, Bell::Rest, Wake::All) => Some(Bell::Hold),
+            (false, Bell::Rest, Wake::Myself) => None,
+        };
+        if let Some(bell) = bell {
+            self.port.bell(bell)?;
+            self.bell = bell;
+        }
+        let first = self.alarms.first();
+        if first != self.alarm {
+            self.port.alarm(first)?;
+            self.alarm = first;
+        }
+        Ok(())
+    }
+
+    /// Has the queue's number become something else? Asked when a call failed
+    /// in a way that this would explain, or made no call that would tell.
+    fn is_gone(&self, number: Descriptor) -> bool {
+        !self.port.proved() && !self.port.answers_to(number)
+    }
+}
+
+/// Where a queue lives: memory that is never given back, so that a thread may
+/// come back from a wait and find another queue there, or none, but never a
+/// dangling pointer; and holds no reference that a cancelled thread would leak.
+#[derive(Debug)]
+pub(crate) struct Home<P: Platform> {
+    room: Mutex<Room<P>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Room<P: Platform> {
+    /// Changes whenever a queue leaves.
+    tenant: u32,
+    queue: Option<Queue<P>>,
+}
+
+impl<P: Platform> Home<P> {
+    pub(crate) fn new() -> Home<P> {
+        Home { room: Mutex::new(Room { tenant: 0, queue: None }) }
+    }
+
+    /// A queue moves in; the number by which it will be known here.
+    pub(crate) fn settle_in(&self, queue: Queue<P>) -> u32 {
+        let mut room = self.room.lock();
+        room.queue = Some(queue);
+        room.tenant
+    }
+
+    /// The tenant leaves.
+    pub(crate) fn clear(&self) -> Option<Queue<P>> {
+        let mut room = self.room.lock();
+        room.tenant = room.tenant.wrapping_add(1);
+        room.queue.take()
+    }
+
+    /// Looks in on whoever lives here.
+    pub(crate) fn visit<R>(&self, look: impl FnOnce(&mut Queue<P>) -> R) -> Option<R> {
+        self.room.lock().queue.as_mut().map(look)
+    }
+
+    /// Looks in without waiting for the lock. In a forked child its holder may
+    /// be a thread that does not exist there.
+    pub(crate) fn try_visit<R>(&self, look: impl FnOnce(&mut Queue<P>) -> R) -> Option<R> {
+        self.room.try_lock()?.queue.as_mut().map(look)
+    }
+
+    /// The queue that a call means, locked.
+    fn enter(&self, tenant: u32) -> core::result::Result<Entered<'_, P>, Stop> {
+        let room = self.room.lock();
+        if room.tenant != tenant {
+            return Err(Stop::Gone);
+        }
+        parking_lot::lock_api::MutexGuard::try_map(room, |room| room.queue.as_mut())
+            .map_err(|_| Stop::Gone)
+    }
+}
+
+type Entered<'a, P> = MappedMutexGuard<'a, crate::sys::RawLock, Queue<P>>;
+
+/// A call of kevent() on the queue that lives here as `tenant` and is known to
+/// the caller by `number`.
+pub(crate) fn kevent<P: Platform, C: Caller>(
+    home: &Home<P>,
+    tenant: u32,
+    number: Descriptor,
+    caller: &mut C,
+) -> core::result::Result<usize, Stop> {
+    // The common call has no changes, and makes straight for the wait.
+    let expedite = match caller.next_change() {
+        None if caller.collects() => false,
+        first => match apply::all(home, tenant, number, caller, first)? {
+            apply::Next::Return(entries) => return Ok(entries),
+            apply::Next::Collect { expedite } => expedite,
+        },
+    };
+    collect::events(home, tenant, number, caller, expedite)
+}

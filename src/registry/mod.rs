@@ -1,0 +1,436 @@
+//! The registry: which number is which queue, in this process.
+//!
+//! The application closes a queue without telling us, so the registry is right
+//! about a number only until the kernel says otherwise. It learns of a close
+//! when a call fails, when the kernel gives the number out again in kqueue(),
+//! or when a sweep asks: each kqueue() asks after a few queues in turn, and
+//! after all of them when descriptors run out.
+//!
+//! A queue whose known numbers are all closed may still be open under a number
+//! that dup() made. It is *buried*: kept as it is, until there are so many
+//! graves that it pays to look through the process's descriptors once for all
+//! of them. A grave that nothing refers to is cleared.
+//!
+//! A forked child has no queues (as on BSD): its registry starts empty, and
+//! what it inherited is given up.
+
+#![forbid(unsafe_code)]
+
+mod numbers;
+
+use crate::errno::{Errno, Result};
+use crate::queue::{Home, Queue};
+use crate::sync::{AtomicBool, Ordering};
+use crate::sys::{self, Descriptor, DescriptorState, Mutex, Native, PerProcess, Platform};
+use numbers::{Entry, Numbers};
+use std::sync::OnceLock;
+
+static REGISTRY: PerProcess<Registry<Native>> = PerProcess::new();
+
+/// How many queues each kqueue() asks after.
+const SWEEP: u32 = 2;
+/// How many graves before the process's descriptors are looked through.
+const GRAVES: usize = 32;
+/// How many dead queues' private objects are kept for the next ones.
+const SPARES: usize = 32;
+
+/// The first chunk of homes; each later one doubles the whole.
+const FIRST_CHUNK: u32 = 32;
+const CHUNKS: usize = 26;
+
+/// A queue as a call refers to it.
+#[derive(Debug)]
+pub(crate) struct Found<P: Platform> {
+    pub(crate) home: &'static Home<P>,
+    pub(crate) tenant: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Registry<P: Platform> {
+    numbers: Numbers,
+    /// Homes by number: the chunks are never given back, so a reference to a
+    /// home is good for ever.
+    homes: [OnceLock<&'static [Home<P>]>; CHUNKS],
+    roster: Mutex<Roster<P>>,
+}
+
+/// What changes only when queues come and go.
+#[derive(Debug)]
+struct Roster<P: Platform> {
+    /// By home.
+    residents: Vec<Resident>,
+    /// Homes that stand empty.
+    vacant: Vec<u32>,
+    graves: Vec<u32>,
+    spares: Vec<P>,
+    /// Where the sweep goes on.
+    hand: u32,
+}
+
+#[derive(Debug)]
+struct Resident {
+    state: State,
+    tenant: u32,
+    /// The numbers known to refer to it; the first is the one last seen good.
+    numbers: Vec<Descriptor>,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum State {
+    Vacant,
+    Alive,
+    Buried,
+}
+
+/// kqueue(): makes a queue and returns its descriptor.
+pub(crate) fn create() -> Result<Descriptor> {
+    let (registry, fresh) = REGISTRY.start(Registry::new)?;
+    if fresh {
+        start(registry)?;
+    }
+    registry.create()
+}
+
+/// What a forked child inherits is given up in the handler; its memory comes
+/// back here, at its first call.
+fn start(registry: &'static Registry<Native>) -> Result<()> {
+    // Once, and for all descendants: handlers are inherited.
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if let Some(inherited) = REGISTRY.replaced(registry) {
+        inherited.release();
+    }
+    if REGISTERED.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    sys::at_fork_in_child(in_forked_child)
+}
+
+/// Runs in a forked child, before fork() returns there. Async-signal-safe: it
+/// tries locks and never waits for one, closes descriptors, and touches no
+/// memory but the atomics and the queues it could lock.
+extern "C" fn in_forked_child() {
+    if !CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
+        return;
+    }
+    if let Some(inherited) = REGISTRY.inherited() {
+        inherited.disown();
+    }
+}
+
+/// NOTE_FORK_CLEANUP: does a forked child close what it inherits?
+static CLOSE_IN_CHILDREN: AtomicBool = AtomicBool::new(true);
+
+/// Sets that; what it was.
+pub(crate) fn close_in_children(on: bool) -> bool {
+    CLOSE_IN_CHILDREN.swap(on, Ordering::Relaxed)
+}
+
+/// The queue that a number refers to. EBADF: none, and it is not even open;
+/// EINVAL: it is something else.
+#[inline]
+pub(crate) fn find(number: Descriptor) -> Result<Found<Native>> {
+    let registry = REGISTRY.get();
+    match registry.and_then(|registry| registry.find(number)) {
+        Some(found) => Ok(found),
+        None => find_slow(registry, number),
+    }
+}
+
+#[cold]
+fn find_slow(
+    registry: Option<&'static Registry<Native>>,
+    number: Descriptor,
+) -> Result<Found<Native>> {
+    let state = sys::descriptor_state(number);
+    if state == DescriptorState::Queue {
+        if let Some(found) = registry.and_then(|registry| registry.find_alias(number)) {
+            return Ok(found);
+        }
+        // The parent's queue: natively the number would be closed here.
+        if REGISTRY.inherited().is_some_and(|parent| parent.numbers.get(number).is_some()) {
+            return Err(Errno::EBADF);
+        }
+    }
+    Err(if state == DescriptorState::Closed { Errno::EBADF } else { Errno::EINVAL })
+}
+
+/// A call found that the number is not its queue any more. What it is instead.
+#[cold]
+pub(crate) fn gone(number: Descriptor, found: &Found<Native>) -> Errno {
+    if let Some(registry) = REGISTRY.get() {
+        registry.forget(number, found.tenant);
+    }
+    match sys::descriptor_state(number) {
+        DescriptorState::Closed => Errno::EBADF,
+        _ => Errno::EINVAL,
+    }
+}
+
+/// Looks after every queue now, as libkqueue_drain_pending_close() promises.
+pub(crate) fn sweep_all() {
+    if let Some(registry) = REGISTRY.get() {
+        let mut roster = registry.roster.lock();
+        registry.sweep(&mut roster, u32::MAX);
+        registry.exhume(&mut roster);
+    }
+}
+
+impl<P: Platform> Registry<P> {
+    fn new() -> Registry<P> {
+        Registry {
+            numbers: Numbers::new(),
+            homes: [const { OnceLock::new() }; CHUNKS],
+            roster: Mutex::new(Roster {
+                residents: Vec::new(),
+                vacant: Vec::new(),
+                graves: Vec::new(),
+                spares: Vec::new(),
+                hand: 0,
+            }),
+        }
+    }
+
+    #[inline]
+    fn find(&self, number: Descriptor) -> Option<Found<P>> {
+        let Entry { home, tenant } = self.numbers.get(number)?;
+        Some(Found { home: self.home(home)?, tenant })
+    }
+
+    #[inline]
+    fn home(&self, home: u32) -> Option<&'static Home<P>> {
+        let (chunk, offset) = place(home);
+        self.homes.get(chunk)?.get()?.get(offset)
+    }
+
+    fn create(&self) -> Result<Descriptor> {
+        let mut roster = self.roster.lock();
+        self.sweep(&mut roster, SWEEP);
+        let (home, at) = self.vacancy(&mut roster)?;
+        let (port, number) = match P::open(roster.spares.pop()) {
+            Err(Errno::EMFILE | Errno::ENFILE) => {
+                self.sweep(&mut roster, u32::MAX);
+                self.exhume(&mut roster);
+                roster.spares.clear();
+                P::open(None)?
+            }
+            opened => opened?,
+        };
+        if let Err(error) = self.move_in(&mut roster, number, port, home, at) {
+            P::close(number);
+            return Err(error);
+        }
+        Ok(number)
+    }
+
+    /// Takes the new queue in, under its number.
+    fn move_in(
+        &self,
+        roster: &mut Roster<P>,
+        number: Descriptor,
+        port: P,
+        home: &Home<P>,
+        at: u32,
+    ) -> Result<()> {
+        let no_memory = |_| Errno::ENOMEM;
+        self.numbers.prepare(number)?;
+        // The kernel gave the number out: whatever had it has been closed.
+        if let Some(last) = self.numbers.get(number) {
+            self.lose(roster, number, last);
+        }
+        let Some(resident) = roster.residents.get_mut(at as usize) else {
+            return Err(Errno::ENOMEM);
+        };
+        resident.numbers.clear();
+        resident.numbers.try_reserve(1).map_err(no_memory)?;
+        resident.numbers.push(number);
+        resident.state = State::Alive;
+        resident.tenant = home.settle_in(Queue::new(port));
+        if let Some(place) = roster.vacant.iter().rposition(|vacant| *vacant == at) {
+            roster.vacant.swap_remove(place);
+        }
+        self.numbers.set(number, Some(Entry { home: at, tenant: resident.tenant }));
+        Ok(())
+    }
+
+    /// A home that stands empty, made if there is none.
+    fn vacancy(&self, roster: &mut Roster<P>) -> Result<(&'static Home<P>, u32)> {
+        let no_memory = |_| Errno::ENOMEM;
+        let at = match roster.vacant.last() {
+            Some(at) => *at,
+            None => {
+                let at = roster.residents.len() as u32;
+                let (chunk, _) = place(at);
+                let cell = self.homes.get(chunk).ok_or(Errno::ENOMEM)?;
+                if cell.get().is_none() {
+                    let homes = leak((FIRST_CHUNK as usize) << chunk, Home::new)?;
+                    cell.get_or_init(|| homes);
+                }
+                roster.residents.try_reserve(1).map_err(no_memory)?;
+                roster.vacant.try_reserve(roster.residents.len() + 1).map_err(no_memory)?;
+                roster.graves.try_reserve(GRAVES + 1).map_err(no_memory)?;
+                roster.spares.try_reserve(SPARES).map_err(no_memory)?;
+                roster.residents.push(Resident {
+                    state: State::Vacant,
+                    tenant: 0,
+                    numbers: Vec::new(),
+                });
+                roster.vacant.push(at);
+                at
+            }
+        };
+        Ok((self.home(at).ok_or(Errno::ENOMEM)?, at))
+    }
+
+    /// Asks after the next few queues in turn, and buries the dead.
+    fn sweep(&self, roster: &mut Roster<P>, most: u32) {
+        let all = roster.residents.len() as u32;
+        for _ in 0..most.min(all) {
+            let at = roster.hand % all;
+            roster.hand = (at + 1) % all;
+            self.ask_after(roster, at);
+        }
+    }
+
+    /// Is one of its numbers still this queue? If not, buries it.
+    fn ask_after(&self, roster: &mut Roster<P>, at: u32) {
+        let Some(resident) = roster.residents.get_mut(at as usize) else { return };
+        let Some(home) = self.home(at) else { return };
+        if resident.state != State::Alive {
+            return;
+        }
+        let entry = Entry { home: at, tenant: resident.tenant };
+        let numbers = &self.numbers;
+        let _ = home.visit(|queue| {
+            resident.numbers.retain(|number| {
+                let good = numbers.get(*number) == Some(entry) && queue.port().answers_to(*number);
+                if !good && numbers.get(*number) == Some(entry) {
+                    numbers.set(*number, None);
+                }
+                good
+            });
+        });
+        if resident.numbers.is_empty() {
+            resident.state = State::Buried;
+            roster.graves.push(at);
+            if roster.graves.len() > GRAVES {
+                self.exhume(roster);
+            }
+        }
+    }
+
+    /// The number is not this queue any more.
+    fn lose(&self, roster: &mut Roster<P>, number: Descriptor, entry: Entry) {
+        self.numbers.set(number, None);
+        self.ask_after(roster, entry.home);
+    }
+
+    /// As `lose`, unless somebody was quicker.
+    fn forget(&self, number: Descriptor, tenant: u32) {
+        let mut roster = self.roster.lock();
+        if let Some(entry) = self.numbers.get(number).filter(|entry| entry.tenant == tenant) {
+            self.ask_after(&mut roster, entry.home);
+        }
+    }
+
+    /// A number that is an epoll and not known: perhaps a dup of one of ours.
+    fn find_alias(&self, number: Descriptor) -> Option<Found<P>> {
+        let mut roster = self.roster.lock();
+        let roster = &mut *roster;
+        for (at, resident) in (0..).zip(roster.residents.iter_mut()) {
+            if resident.state != State::Vacant && self.recognise(at, resident, number) {
+                roster.graves.retain(|grave| *grave != at);
+                return self.find(number);
+            }
+        }
+        None
+    }
+
+    /// If the number refers to this queue, notes that it does.
+    fn recognise(&self, at: u32, resident: &mut Resident, number: Descriptor) -> bool {
+        let answers =
+            self.home(at).and_then(|home| home.visit(|queue| queue.port().answers_to(number)));
+        let room = self.numbers.prepare(number).is_ok() && resident.numbers.try_reserve(1).is_ok();
+        if answers != Some(true) || !room {
+            return false;
+        }
+        resident.numbers.push(number);
+        resident.state = State::Alive;
+        self.numbers.set(number, Some(Entry { home: at, tenant: resident.tenant }));
+        true
+    }
+
+    /// Looks through the process's descriptors for buried queues, and clears
+    /// the graves that nothing refers to.
+    fn exhume(&self, roster: &mut Roster<P>) {
+        if roster.graves.is_empty() {
+            return;
+        }
+        let Roster { residents, vacant, graves, spares, .. } = roster;
+        sys::own_descriptors(|number| {
+            if self.numbers.get(number).is_some() {
+                return;
+            }
+            graves.retain(|at| match residents.get_mut(*at as usize) {
+                Some(resident) => !self.recognise(*at, resident, number),
+                None => false,
+            });
+        });
+        for at in graves.drain(..) {
+            let Some(resident) = residents.get_mut(at as usize) else { continue };
+            resident.state = State::Vacant;
+            if let Some(queue) = self.home(at).and_then(Home::clear) {
+                let spare = queue.into_spare();
+                if spares.len() < SPARES {
+                    spares.push(spare);
+                }
+            }
+            vacant.push(at);
+        }
+    }
+
+    /// In a forked child, in the handler: closes what would be closed natively
+    /// and our private descriptors with it. A number that is something else by
+    /// now is left alone.
+    fn disown(&self) {
+        self.numbers.for_each(|number, entry| {
+            let Some(home) = self.home(entry.home) else { return };
+            if home.try_visit(|queue| queue.port().answers_to(number)) == Some(true) {
+                P::close(number);
+            }
+        });
+        self.for_each_home(|home| {
+            let _ = home.try_visit(|queue| queue.port_mut().disown());
+        });
+    }
+
+    /// In a forked child, at its first call: gives back the memory of what it
+    /// inherited. What another thread had locked at the fork stays.
+    fn release(&self) {
+        self.for_each_home(|home| {
+            if home.try_visit(|queue| queue.port_mut().disown()).is_some() {
+                drop(home.clear());
+            }
+        });
+    }
+
+    fn for_each_home(&self, mut each: impl FnMut(&'static Home<P>)) {
+        for chunk in self.homes.iter().filter_map(OnceLock::get) {
+            chunk.iter().for_each(&mut each);
+        }
+    }
+}
+
+/// Chunk and offset of a home.
+fn place(home: u32) -> (usize, usize) {
+    let shifted = home + FIRST_CHUNK;
+    let chunk = shifted.ilog2() - FIRST_CHUNK.ilog2();
+    (chunk as usize, (shifted - (FIRST_CHUNK << chunk)) as usize)
+}
+
+/// Makes a slice that lives for ever; ENOMEM instead of an abort.
+fn leak<T>(count: usize, fill: impl FnMut() -> T) -> Result<&'static [T]> {
+    let mut items = Vec::new();
+    items.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+    items.resize_with(count, fill);
+    Ok(items.leak())
+}

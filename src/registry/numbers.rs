@@ -1,0 +1,127 @@
+//! From a descriptor's number to the queue it refers to, without a lock.
+//!
+//! A tree of three levels whose leaves are words: a reader makes four loads.
+//! Levels are added under the registry's lock and never taken away.
+
+#![forbid(unsafe_code)]
+
+use crate::errno::{Errno, Result};
+use crate::sync::{AtomicU64, Ordering};
+use crate::sys::Descriptor;
+use std::sync::OnceLock;
+
+/// Bits of a number that one level decodes; the top one takes the rest of 31.
+const BITS: u32 = 10;
+const FAN: usize = 1 << BITS;
+const TOP: usize = 1 << (31 - 2 * BITS);
+
+/// What a number refers to: a home, and which of its tenants.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) struct Entry {
+    pub(super) home: u32,
+    pub(super) tenant: u32,
+}
+
+impl Entry {
+    /// 0 stands for no entry, so homes count from 1 here.
+    fn pack(entry: Option<Entry>) -> u64 {
+        entry.map_or(0, |entry| (u64::from(entry.home) + 1) << 32 | u64::from(entry.tenant))
+    }
+
+    fn unpack(word: u64) -> Option<Entry> {
+        let home = u32::try_from((word >> 32).checked_sub(1)?).ok()?;
+        Some(Entry { home, tenant: word as u32 })
+    }
+}
+
+type Leaf = [AtomicU64];
+type Middle = [OnceLock<&'static Leaf>];
+
+#[derive(Debug)]
+pub(super) struct Numbers {
+    top: [OnceLock<&'static Middle>; TOP],
+}
+
+impl Numbers {
+    pub(super) const fn new() -> Numbers {
+        Numbers { top: [const { OnceLock::new() }; TOP] }
+    }
+
+    #[inline]
+    fn word(&self, number: Descriptor) -> Option<&'static AtomicU64> {
+        let number = usize::try_from(number).ok()?;
+        let middle = self.top.get(number >> (2 * BITS))?.get()?;
+        let leaf = middle.get((number >> BITS) % FAN)?.get()?;
+        leaf.get(number % FAN)
+    }
+
+    #[inline]
+    pub(super) fn get(&self, number: Descriptor) -> Option<Entry> {
+        // Acquire: pairs with the Release in `set`; the home was filled before
+        // its entry was written.
+        Entry::unpack(self.word(number)?.load(Ordering::Acquire))
+    }
+
+    /// Makes room, so that `set` cannot fail. Under the registry's lock.
+    pub(super) fn prepare(&self, number: Descriptor) -> Result<()> {
+        let number = usize::try_from(number).map_err(|_| Errno::EBADF)?;
+        let middle = self.top.get(number >> (2 * BITS)).ok_or(Errno::EBADF)?;
+        let leaf = grow(middle, OnceLock::new)?.get((number >> BITS) % FAN);
+        grow(leaf.ok_or(Errno::EBADF)?, || AtomicU64::new(0))?;
+        Ok(())
+    }
+
+    pub(super) fn set(&self, number: Descriptor, entry: Option<Entry>) {
+        if let Some(word) = self.word(number) {
+            word.store(Entry::pack(entry), Ordering::Release);
+        }
+    }
+
+    /// Calls `each` with every number that has an entry. Takes no lock and no
+    /// memory: the fork handler uses it.
+    pub(super) fn for_each(&self, mut each: impl FnMut(Descriptor, Entry)) {
+        for (high, middle) in self.top.iter().enumerate() {
+            let Some(middle) = middle.get() else { continue };
+            for (low, leaf) in middle.iter().enumerate() {
+                let Some(leaf) = leaf.get() else { continue };
+                for (last, word) in leaf.iter().enumerate() {
+                    let number = (high << (2 * BITS)) | (low << BITS) | last;
+                    if let Some(entry) = Entry::unpack(word.load(Ordering::Acquire)) {
+                        each(number as Descriptor, entry);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The level below, made if it is not there.
+fn grow<T>(cell: &OnceLock<&'static [T]>, fill: impl FnMut() -> T) -> Result<&'static [T]> {
+    if let Some(level) = cell.get() {
+        return Ok(level);
+    }
+    let level = super::leak(FAN, fill)?;
+    Ok(cell.get_or_init(|| level))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_kept_apart_from_lowest_to_highest_number() {
+        let numbers = Numbers::new();
+        let all = [0, 1, 1023, 1024, 1 << 20, i32::MAX];
+        for (home, number) in (0..).zip(all) {
+            assert_eq!(numbers.get(number), None);
+            numbers.prepare(number).unwrap();
+            numbers.set(number, Some(Entry { home, tenant: u32::MAX }));
+        }
+        let mut seen = Vec::new();
+        numbers.for_each(|number, entry| seen.push((number, entry.home)));
+        assert_eq!(seen, all.iter().copied().zip(0..).collect::<Vec<_>>());
+        numbers.set(1023, None);
+        assert_eq!(numbers.get(1023), None);
+        assert_eq!(numbers.get(-1), None);
+    }
+}

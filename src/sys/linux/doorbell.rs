@@ -1,0 +1,38 @@
+//! The bell of a queue: an eventfd that holds 1 for ever, in the queue's set.
+//!
+//! It is never written nor read; its *mask* in the set is the signal. So it
+//! cannot overflow, it knows an edge (ring) and a level (hold), and should a
+//! program that closes every number it sees free this one, nothing of ours can
+//! write into the stranger that gets it next.
+
+use super::descriptor::{move_up, own};
+use super::epoll;
+use crate::errno::Result;
+use crate::sys::{Bell, Descriptor};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+pub(super) fn create() -> Result<OwnedFd> {
+    // SAFETY: two integers in, a new descriptor out.
+    let fd = unsafe { libc::eventfd(1, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    Ok(move_up(own(fd)?))
+}
+
+fn mask(bell: Bell) -> u32 {
+    let bits = match bell {
+        // Nothing to report, and an eventfd has neither ERR nor HUP.
+        Bell::Rest => libc::EPOLLET,
+        // Setting this mask makes one edge.
+        Bell::Ring => libc::EPOLLIN | libc::EPOLLET,
+        Bell::Hold => libc::EPOLLIN,
+    };
+    bits as u32
+}
+
+/// Puts it into a new set, at rest.
+pub(super) fn hang(set: Descriptor, bell: &OwnedFd, data: u64) -> Result<()> {
+    epoll::add(set, bell.as_raw_fd(), mask(Bell::Rest), data)
+}
+
+pub(super) fn set(set: Descriptor, bell: &OwnedFd, state: Bell, data: u64) -> Result<()> {
+    epoll::modify(set, bell.as_raw_fd(), mask(state), data)
+}

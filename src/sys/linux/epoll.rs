@@ -1,0 +1,307 @@
+//! The epoll sets of a queue, and waiting on them.
+//!
+//! The descriptor that the application holds *is* an epoll descriptor, so
+//! poll, select, other epolls and other queues can watch it. A descriptor is
+//! known to a set by (open file, number): when both sides of one descriptor
+//! are watched, the second goes into a second set, nested in the first, so
+//! that each side has its own mode and no write edge comes with every read.
+
+use super::descriptor::{check, last_error, move_up};
+use crate::clock::{Moment, Patience, Span};
+use crate::errno::{Errno, Result};
+use crate::sync::{AtomicBool, AtomicPtr, Ordering};
+use crate::sys::{Arm, Descriptor, Readiness, Side, Token};
+use core::mem::MaybeUninit;
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+
+pub(super) type Event = libc::epoll_event;
+
+/// How many events one system call can bring. More would only make the stack
+/// larger: a caller with more room costs one more call for each so many.
+pub(super) const BATCH: usize = 128;
+
+pub(super) type Events = [MaybeUninit<Event>; BATCH];
+
+/// The tokens of a queue's private descriptors: the last slots, which no knote
+/// can have.
+pub(super) const BELL: u32 = Token::SLOTS;
+pub(super) const ALARM: u32 = Token::SLOTS + 1;
+pub(super) const SECOND: u32 = Token::SLOTS + 2;
+pub(super) const FILES: u32 = Token::SLOTS + 3;
+
+/// A token with the queue's cookie: 16 bits that tell its events from those of
+/// a strange epoll that came to have the same number.
+pub(super) fn pack(cookie: u16, token: Token) -> u64 {
+    u64::from(cookie) << (Token::SLOT_BITS + Token::GENERATION_BITS)
+        | u64::from(token.generation) << Token::SLOT_BITS
+        | u64::from(token.slot)
+}
+
+pub(super) fn pack_private(cookie: u16, slot: u32) -> u64 {
+    pack(cookie, Token { slot, generation: 0 })
+}
+
+pub(super) fn unpack(data: u64) -> (u16, Token) {
+    let slot = data & ((1 << Token::SLOT_BITS) - 1);
+    let generation = (data >> Token::SLOT_BITS) & u64::from(Token::GENERATIONS - 1);
+    let cookie = data >> (Token::SLOT_BITS + Token::GENERATION_BITS);
+    (cookie as u16, Token { slot: slot as u32, generation: generation as u32 })
+}
+
+/// The event mask for one side. ERR and HUP come unasked. A disarmed entry has
+/// EPOLLONESHOT alone: a mask of 0 would report those two for ever, this one
+/// at most once.
+pub(super) fn mask(side: Side, arm: Arm) -> u32 {
+    let interest = match side {
+        Side::Read => libc::EPOLLIN | libc::EPOLLRDHUP,
+        // Not EPOLLRDHUP: a peer that stops sending says nothing of writing.
+        Side::Write => libc::EPOLLOUT,
+    };
+    let bits = match arm {
+        Arm::Off => libc::EPOLLONESHOT,
+        Arm::Level => interest,
+        Arm::Edge => interest | libc::EPOLLET,
+        Arm::Once => interest | libc::EPOLLONESHOT,
+    };
+    bits as u32
+}
+
+/// What poll and epoll report, in the contract's words: their bits agree.
+pub(super) fn readiness(bits: u32) -> Readiness {
+    let mut seen = Readiness::default();
+    for (bit, meaning) in [
+        (libc::EPOLLIN | libc::EPOLLPRI, Readiness::IN),
+        (libc::EPOLLOUT, Readiness::OUT),
+        (libc::EPOLLRDHUP, Readiness::PEER_SHUT),
+        (libc::EPOLLHUP, Readiness::HANGUP),
+        (libc::EPOLLERR, Readiness::ERROR),
+    ] {
+        if bits & bit as u32 != 0 {
+            seen = seen.with(meaning);
+        }
+    }
+    seen
+}
+
+/// The application's descriptor: the lowest free number, as kqueue() gives.
+pub(super) fn create() -> Result<Descriptor> {
+    let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    Ok(set.0.into_raw_fd())
+}
+
+/// A set of our own, for the second sides.
+pub(super) fn create_private() -> Result<OwnedFd> {
+    let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    Ok(move_up(set.0))
+}
+
+pub(super) fn add(set: Descriptor, fd: Descriptor, events: u32, data: u64) -> Result<()> {
+    control(set, libc::EPOLL_CTL_ADD, fd, events, data)
+}
+
+pub(super) fn modify(set: Descriptor, fd: Descriptor, events: u32, data: u64) -> Result<()> {
+    control(set, libc::EPOLL_CTL_MOD, fd, events, data)
+}
+
+pub(super) fn remove(set: Descriptor, fd: Descriptor) -> Result<()> {
+    control(set, libc::EPOLL_CTL_DEL, fd, 0, 0)
+}
+
+fn control(set: Descriptor, op: i32, fd: Descriptor, events: u32, data: u64) -> Result<()> {
+    let mut event = Event { events, u64: data };
+    // SAFETY: the kernel reads one event, and nothing is kept.
+    check(unsafe { libc::epoll_ctl(set, op, fd, &raw mut event) })?;
+    Ok(())
+}
+
+/// Is `member` in the set that `number` refers to? The question is an ADD that
+/// finds it there. Should the number be somebody else's epoll, the member goes
+/// in and out again with a mask that reports nothing.
+pub(super) fn contains(number: Descriptor, member: &OwnedFd) -> bool {
+    let member = member.as_raw_fd();
+    match add(number, member, libc::EPOLLONESHOT as u32, 0) {
+        Err(Errno::EEXIST) => true,
+        Err(_) => false,
+        Ok(()) => {
+            // It cannot fail: the entry was made by the line above.
+            let _ = remove(number, member);
+            false
+        }
+    }
+}
+
+/// Takes what a set has ready now. Through syscall(), which is no cancellation
+/// point: the lock is held here, and what is taken must arrive.
+pub(super) fn poll(set: Descriptor, events: &mut Events, most: usize) -> Result<usize> {
+    // SAFETY: the kernel writes at most `most` events, and the array has room
+    // for BATCH.
+    let count = unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait,
+            set,
+            events.as_mut_ptr(),
+            most.clamp(1, BATCH) as libc::c_int,
+            0,
+            core::ptr::null::<libc::sigset_t>(),
+            0usize,
+        )
+    };
+    if count == -1 { Err(last_error()) } else { Ok(count as usize) }
+}
+
+/// Waits. Nothing here or above it, up to the C caller, owns anything: the
+/// thread may be cancelled in the calls below, or leave them by longjmp.
+pub(super) fn wait(
+    set: Descriptor,
+    events: &mut Events,
+    most: usize,
+    patience: Patience,
+) -> Result<usize> {
+    let until = match patience {
+        Patience::Poll => return poll(set, events, most),
+        Patience::Forever => return sleep_millis(set, events, most, -1),
+        Patience::Until(moment) => moment,
+    };
+    loop {
+        let left = until.since(super::now());
+        if left == Span::ZERO {
+            return poll(set, events, most);
+        }
+        // Awake without events: the time is up, or the kernel counted by a
+        // coarser clock, or the wait is longer than one call can be.
+        let count = sleep(set, events, most, left)?;
+        if count > 0 {
+            return Ok(count);
+        }
+    }
+}
+
+const MILLI: u64 = 1_000_000;
+
+fn sleep(set: Descriptor, events: &mut Events, most: usize, span: Span) -> Result<usize> {
+    if let Some(exact) = exact_wait() {
+        let timeout = timespec(span);
+        // SAFETY: as in `poll`; the function is the C library's, found by name.
+        let count = unsafe {
+            exact(
+                set,
+                events.as_mut_ptr().cast(),
+                most.clamp(1, BATCH) as libc::c_int,
+                &raw const timeout,
+                core::ptr::null(),
+            )
+        };
+        match check(count) {
+            Err(Errno::ENOSYS | Errno::EPERM) => NO_EXACT_WAIT.store(true, Ordering::Relaxed),
+            other => return other.map(|count| count as usize),
+        }
+    }
+    // Without it: whole milliseconds first, then ppoll() for what is left, so
+    // that the sum is exact and each part is a cancellation point.
+    let millis = (span.0 / MILLI).min(i32::MAX as u64);
+    if millis > 0 {
+        return sleep_millis(set, events, most, millis as i32);
+    }
+    let mut watched = libc::pollfd { fd: set, events: libc::POLLIN, revents: 0 };
+    let timeout = timespec(span);
+    // SAFETY: one pollfd and one timespec, both alive; no signal mask.
+    check(unsafe { libc::ppoll(&raw mut watched, 1, &raw const timeout, core::ptr::null()) })?;
+    poll(set, events, most)
+}
+
+fn sleep_millis(set: Descriptor, events: &mut Events, most: usize, millis: i32) -> Result<usize> {
+    // SAFETY: as in `poll`.
+    let count = unsafe {
+        libc::epoll_wait(
+            set,
+            events.as_mut_ptr().cast(),
+            most.clamp(1, BATCH) as libc::c_int,
+            millis,
+        )
+    };
+    check(count).map(|count| count as usize)
+}
+
+fn timespec(span: Span) -> libc::timespec {
+    let (seconds, nanos) = (span.0 / 1_000_000_000, span.0 % 1_000_000_000);
+    // SAFETY: integers alone; zero is a value of each (some platforms pad).
+    let mut spec: libc::timespec = unsafe { core::mem::zeroed() };
+    spec.tv_sec = libc::time_t::try_from(seconds).unwrap_or(libc::time_t::MAX);
+    spec.tv_nsec = nanos as _;
+    spec
+}
+
+type ExactWait = unsafe extern "C" fn(
+    libc::c_int,
+    *mut Event,
+    libc::c_int,
+    *const libc::timespec,
+    *const libc::sigset_t,
+) -> libc::c_int;
+
+/// The kernel (since 5.11) does not know the call, or a filter forbids it.
+static NO_EXACT_WAIT: AtomicBool = AtomicBool::new(cfg!(kqueue_no_epoll_pwait2));
+
+/// epoll_pwait2(), where the C library has it (glibc since 2.35). Not by raw
+/// system call: that would be no cancellation point.
+#[inline]
+fn exact_wait() -> Option<ExactWait> {
+    static FOUND: AtomicPtr<libc::c_void> = AtomicPtr::new(UNKNOWN);
+    const UNKNOWN: *mut libc::c_void = core::ptr::without_provenance_mut(1);
+    if NO_EXACT_WAIT.load(Ordering::Relaxed) {
+        return None;
+    }
+    let mut found = FOUND.load(Ordering::Relaxed);
+    if found == UNKNOWN {
+        // SAFETY: a name that ends in NUL.
+        found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"epoll_pwait2".as_ptr()) };
+        FOUND.store(found, Ordering::Relaxed);
+    }
+    if found.is_null() {
+        return None;
+    }
+    // SAFETY: the C library's function of that name has this type.
+    Some(unsafe { core::mem::transmute::<*mut libc::c_void, ExactWait>(found) })
+}
+
+/// The events that a wait brought, read one by one.
+pub(super) struct Batch {
+    events: Events,
+    count: usize,
+    next: usize,
+}
+
+impl Batch {
+    pub(super) const fn new() -> Batch {
+        Batch { events: [const { MaybeUninit::uninit() }; BATCH], count: 0, next: 0 }
+    }
+
+    /// Fills it by a call that returns how many events it wrote.
+    pub(super) fn fill(&mut self, call: impl FnOnce(&mut Events) -> Result<usize>) -> Result<()> {
+        self.count = 0;
+        self.next = 0;
+        self.count = call(&mut self.events)?.min(BATCH);
+        Ok(())
+    }
+
+    pub(super) fn next(&mut self) -> Option<Event> {
+        if self.next == self.count {
+            return None;
+        }
+        let slot = self.events.get(self.next)?;
+        self.next += 1;
+        // SAFETY: the kernel wrote the first `count` events.
+        Some(unsafe { slot.assume_init() })
+    }
+
+    /// How many are still to be read.
+    pub(super) fn left(&self) -> usize {
+        self.count - self.next
+    }
+}
+
+/// The moment as timerfd and the wait take it.
+pub(super) fn moment_timespec(moment: Moment) -> libc::timespec {
+    timespec(Span(moment.0))
+}

@@ -1,0 +1,393 @@
+//! Linux: a queue is an epoll set.
+//!
+//! | file | kernel object |
+//! |---|---|
+//! | `epoll` | the sets, and waiting |
+//! | `doorbell` | the eventfd that says "user space holds something" |
+//! | `timerfd` | the alarm of all timers |
+//! | `files` | what epoll refuses, and inotify |
+//! | `probe` | asking a descriptor about itself |
+//! | `descriptor` | numbers: ours and the application's |
+//! | `process` | what a forked child must not see; the fork handler |
+//! | `lock` | the futex under the mutex |
+
+mod descriptor;
+mod doorbell;
+mod epoll;
+mod files;
+mod lock;
+mod probe;
+mod process;
+mod timerfd;
+
+pub(crate) use descriptor::{descriptor_state, own_descriptors};
+pub(crate) use lock::RawLock;
+pub(crate) use process::{PerProcess, at_fork_in_child};
+
+use crate::clock::{Moment, Patience, Span};
+use crate::errno::{Errno, Result};
+use crate::sync::{AtomicU32, Ordering};
+use crate::sys::{
+    Arm, Bell, Class, Descriptor, Hint, Platform, Readiness, Sample, Side, Source, Token,
+};
+use epoll::{ALARM, BELL, Batch, FILES, SECOND, mask, pack, pack_private, unpack};
+use files::{Files, News};
+use probe::Kind;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// Note: the entry is in the second set. (`probe` has the notes below.)
+const IN_SECOND: u32 = 0x1_0000;
+/// Note: not in a set, but among the files, at `Source::place`.
+const IN_FILES: u32 = 0x2_0000;
+
+/// One queue's kernel objects.
+#[derive(Debug)]
+pub(crate) struct Native {
+    /// The application's number for the set. Not ours to close.
+    number: Descriptor,
+    proved: bool,
+    cookie: u16,
+    doorbell: Option<OwnedFd>,
+    alarm: Option<OwnedFd>,
+    second: Option<OwnedFd>,
+    files: Files,
+}
+
+/// Where a thread waits.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Waiter {
+    number: Descriptor,
+}
+
+/// What a wait found, and where it leads.
+pub(crate) struct Found {
+    first: Batch,
+    second: Batch,
+    news: News,
+}
+
+impl Native {
+    /// The second set, made at first need and watched by the first.
+    fn second(&mut self) -> Result<Descriptor> {
+        if let Some(second) = &self.second {
+            return Ok(second.as_raw_fd());
+        }
+        let second = epoll::create_private()?;
+        let data = pack_private(self.cookie, SECOND);
+        epoll::add(self.number, second.as_raw_fd(), libc::EPOLLIN as u32, data)?;
+        Ok(self.second.insert(second).as_raw_fd())
+    }
+
+    /// The set that holds a source.
+    fn set_of(&self, source: &Source) -> Result<Descriptor> {
+        if source.notes & IN_SECOND == 0 {
+            return Ok(self.number);
+        }
+        self.second.as_ref().map(AsRawFd::as_raw_fd).ok_or(Errno::ENOENT)
+    }
+
+    /// Puts an entry into the first set that has none for this descriptor.
+    fn enter(&mut self, fd: Descriptor, events: u32, data: u64) -> Result<u32> {
+        match epoll::add(self.number, fd, events, data) {
+            Ok(()) => return Ok(0),
+            Err(Errno::EEXIST) => {}
+            Err(error) => return Err(error),
+        }
+        let second = self.second()?;
+        match epoll::add(second, fd, events, data) {
+            // Left over from a knote that vanished with an earlier life of the
+            // number, whose file has come back to it.
+            Err(Errno::EEXIST) => epoll::modify(second, fd, events, data)?,
+            other => other?,
+        }
+        Ok(IN_SECOND)
+    }
+
+    fn private(&self, slot: u32) -> u64 {
+        pack_private(self.cookie, slot)
+    }
+
+    /// A file gives hints once it has fallen silent, and at every change if
+    /// edges are asked for.
+    fn watch_file(&mut self, fd: Descriptor, side: Side, source: &mut Source, arm: Arm) {
+        let file = self.files.class(source.place) == Class::File;
+        if arm == Arm::Edge && side == Side::Read && file {
+            let data = self.private(FILES);
+            source.wakes = self.files.watch(fd, source.place, self.number, data).is_ok();
+        }
+    }
+
+    fn sample_file(&mut self, fd: Descriptor, side: Side, source: &mut Source) -> Result<Sample> {
+        let class = self.files.class(source.place);
+        let mut amount = 0;
+        if side == Side::Read && class == Class::File {
+            self.files.verify(fd, source.place).map_err(|_| Errno::EBADF)?;
+            amount = probe::distance_to_end(fd)?;
+            if amount == 0 {
+                // First the watch, then another look: what is written between
+                // the two is seen by one of them.
+                let data = self.private(FILES);
+                let watched = self.files.watch(fd, source.place, self.number, data);
+                source.wakes = watched.is_ok();
+                amount = probe::distance_to_end(fd)?;
+            }
+        }
+        let ready = class == Class::Always || side == Side::Write || amount != 0;
+        Ok(Sample { class, amount, ready, eof: false, error: None, silent: false })
+    }
+}
+
+impl Platform for Native {
+    type Waiter = Waiter;
+    type Found = Found;
+
+    const BATCH: usize = epoll::BATCH;
+
+    fn open(spare: Option<Native>) -> Result<(Native, Descriptor)> {
+        // The private descriptor first: kqueue() returns the lowest number.
+        let doorbell = match spare.and_then(|spare| spare.doorbell) {
+            Some(doorbell) => doorbell,
+            None => doorbell::create()?,
+        };
+        static COOKIES: AtomicU32 = AtomicU32::new(1);
+        let cookie = COOKIES.fetch_add(1, Ordering::Relaxed) as u16;
+        let number = epoll::create()?;
+        if let Err(error) = doorbell::hang(number, &doorbell, pack_private(cookie, BELL)) {
+            Native::close(number);
+            return Err(error);
+        }
+        let native = Native {
+            number,
+            proved: true,
+            cookie,
+            doorbell: Some(doorbell),
+            alarm: None,
+            second: None,
+            files: Files::new(),
+        };
+        Ok((native, number))
+    }
+
+    fn close(number: Descriptor) {
+        // SAFETY: the caller says that the number is a queue of ours, which
+        // nobody holds as an owned descriptor.
+        unsafe { libc::close(number) };
+    }
+
+    fn answers_to(&self, number: Descriptor) -> bool {
+        self.doorbell.as_ref().is_some_and(|doorbell| epoll::contains(number, doorbell))
+    }
+
+    fn reach(&mut self, number: Descriptor) {
+        self.number = number;
+        self.proved = false;
+    }
+
+    fn proved(&self) -> bool {
+        self.proved
+    }
+
+    fn retire(&mut self) {
+        self.alarm = None;
+        self.second = None;
+        self.files = Files::new();
+    }
+
+    fn disown(&mut self) {
+        let private = [self.doorbell.take(), self.alarm.take(), self.second.take()];
+        private.into_iter().flatten().for_each(descriptor::close_in_child);
+        self.files.disown();
+    }
+
+    fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source> {
+        if side == Side::Write && Kind::learn(fd, side)? == Kind::Queue {
+            return Err(Errno::EINVAL);
+        }
+        let mut source = Source { repeats: true, wakes: true, notes: 0, place: 0 };
+        match self.enter(fd, mask(side, arm), pack(self.cookie, token)) {
+            Ok(set) => {
+                source.notes = set;
+                self.proved = true;
+                Ok(source)
+            }
+            Err(Errno::EPERM) => {
+                source.repeats = false;
+                source.notes = IN_FILES;
+                source.place = self.files.insert(fd, token)?;
+                self.watch_file(fd, side, &mut source, arm);
+                Ok(source)
+            }
+            // A nest deeper than the kernel allows, or a loop; and the user's
+            // share of watches, which is memory.
+            Err(Errno::ELOOP) => Err(Errno::EINVAL),
+            Err(Errno::ENOSPC) => Err(Errno::ENOMEM),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn rearm(
+        &mut self,
+        fd: Descriptor,
+        side: Side,
+        source: &mut Source,
+        arm: Arm,
+        token: Token,
+    ) -> Result<()> {
+        if source.notes & IN_FILES != 0 {
+            if let Err(error) = self.files.verify(fd, source.place) {
+                self.files.remove(source.place);
+                return Err(error);
+            }
+            self.watch_file(fd, side, source, arm);
+            return Ok(());
+        }
+        let set = self.set_of(source)?;
+        epoll::modify(set, fd, mask(side, arm), pack(self.cookie, token))?;
+        self.proved |= source.notes & IN_SECOND == 0;
+        Ok(())
+    }
+
+    fn unwatch(&mut self, fd: Descriptor, source: Source, _token: Token) -> Result<()> {
+        if source.notes & IN_FILES != 0 {
+            let verified = self.files.verify(fd, source.place);
+            self.files.remove(source.place);
+            return verified;
+        }
+        epoll::remove(self.set_of(&source)?, fd)?;
+        self.proved |= source.notes & IN_SECOND == 0;
+        Ok(())
+    }
+
+    fn sample(
+        &mut self,
+        fd: Descriptor,
+        side: Side,
+        source: &mut Source,
+        seen: Option<Readiness>,
+    ) -> Result<Sample> {
+        if source.notes & IN_FILES != 0 {
+            return self.sample_file(fd, side, source);
+        }
+        probe::sample(fd, side, source, seen)
+    }
+
+    fn bell(&mut self, bell: Bell) -> Result<()> {
+        let Some(doorbell) = &self.doorbell else { return Err(Errno::EBADF) };
+        doorbell::set(self.number, doorbell, bell, self.private(BELL))?;
+        self.proved = true;
+        Ok(())
+    }
+
+    fn prepare_alarm(&mut self) -> Result<()> {
+        if self.alarm.is_some() {
+            return Ok(());
+        }
+        let alarm = timerfd::create()?;
+        let data = self.private(ALARM);
+        epoll::add(self.number, alarm.as_raw_fd(), libc::EPOLLIN as u32, data)?;
+        self.proved = true;
+        self.alarm = Some(alarm);
+        Ok(())
+    }
+
+    fn alarm(&mut self, at: Option<Moment>) -> Result<()> {
+        self.prepare_alarm()?;
+        self.alarm.as_ref().map_or(Ok(()), |alarm| timerfd::set(alarm, at))
+    }
+
+    fn is_open(&self, fd: Descriptor) -> bool {
+        descriptor::is_open(fd)
+    }
+
+    fn waiter(number: Descriptor) -> Waiter {
+        Waiter { number }
+    }
+
+    fn found() -> Found {
+        Found { first: Batch::new(), second: Batch::new(), news: News::new() }
+    }
+
+    #[inline]
+    fn wait(waiter: Waiter, found: &mut Found, most: usize, patience: Patience) -> Result<usize> {
+        let waited = found.first.fill(|events| epoll::wait(waiter.number, events, most, patience));
+        match waited {
+            Ok(()) => Ok(found.first.left()),
+            // The number is something else by now.
+            Err(Errno::EINVAL) => Err(Errno::EBADF),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[inline]
+    fn next_hint(&mut self, found: &mut Found, most: usize) -> Result<Option<Hint>> {
+        loop {
+            if let Some(event) = found.second.next() {
+                let (_, token) = unpack(event.u64);
+                return Ok(Some(Hint::Watched(token, epoll::readiness(event.events))));
+            }
+            if let Some(token) = self.files.next(&mut found.news) {
+                return Ok(Some(Hint::Watched(token, Readiness::IN)));
+            }
+            let Some(event) = found.first.next() else { return Ok(None) };
+            let (cookie, token) = unpack(event.u64);
+            if cookie != self.cookie {
+                return Err(Errno::EBADF);
+            }
+            match token.slot {
+                BELL => return Ok(Some(Hint::Bell)),
+                ALARM => return Ok(Some(Hint::Alarm)),
+                SECOND => {
+                    // Nothing there is normal: another thread has had it.
+                    let room = most.saturating_sub(found.first.left()).max(1);
+                    let Some(set) = &self.second else { continue };
+                    let set = set.as_raw_fd();
+                    found.second.fill(|events| epoll::poll(set, events, room))?;
+                }
+                FILES => self.files.read(&mut found.news),
+                _ => return Ok(Some(Hint::Watched(token, epoll::readiness(event.events)))),
+            }
+        }
+    }
+}
+
+/// The monotonic clock.
+#[inline]
+pub(crate) fn now() -> Moment {
+    Moment(clock(libc::CLOCK_MONOTONIC))
+}
+
+/// The time of day, as nanoseconds since 1970.
+pub(crate) fn wall() -> Span {
+    Span(clock(libc::CLOCK_REALTIME))
+}
+
+fn clock(which: libc::clockid_t) -> u64 {
+    let mut spec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec. Both clocks exist everywhere, so
+    // it cannot fail.
+    unsafe { libc::clock_gettime(which, &raw mut spec) };
+    let seconds = u64::try_from(spec.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(spec.tv_nsec as u64)
+}
+
+/// The kernel's number for the calling thread.
+pub(crate) fn thread_id() -> i32 {
+    // SAFETY: no arguments, cannot fail.
+    (unsafe { libc::syscall(libc::SYS_gettid) }) as i32
+}
+
+/// Sets the calling thread's errno.
+pub(crate) fn set_errno(errno: Errno) {
+    nix::Error::from_raw(errno.0).set();
+}
+
+/// The calling thread's errno.
+pub(crate) fn errno() -> Errno {
+    descriptor::last_error()
+}
+
+/// Writes a line to standard error, as one write.
+pub(crate) fn print(line: &[u8]) {
+    // SAFETY: as many bytes as the slice has.
+    unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };
+}

@@ -1,0 +1,310 @@
+//! The platform contract: what the core asks of an operating system.
+//!
+//! A platform reports facts about descriptors, files and time, and leaves
+//! their meaning to the filters. It knows no knotes: what it watches is named
+//! by a [`Token`], and what it finds is a [`Hint`], which says only "look at
+//! this again". The core looks, with [`Platform::sample`], when it is about to
+//! return the event.
+//!
+//! To add a platform, write `sys/<os>/` with these items and add its line to
+//! the choice at the end of this file. `fake` is the contract in its plainest
+//! form, scripted, for the tests of the core.
+//!
+//! | item | what it gives |
+//! |---|---|
+//! | [`Platform`] | one queue's kernel objects |
+//! | `RawLock` | what [`Mutex`] sleeps on; never allocates, survives a fork |
+//! | `PerProcess` | a value that a forked child starts anew |
+//! | `descriptor_state`, `own_descriptors` | what a number is, and which are open |
+//! | `at_fork_in_child` | a call in every forked child |
+//! | `now`, `wall`, `thread_id`, `errno`, `set_errno`, `print` | small services |
+//!
+//! Every method but [`Platform::wait`] is called with the queue's lock held,
+//! must not sleep, and must not allocate in the steady state. `wait` is called
+//! with no lock held and nothing on the stack that needs dropping: the thread
+//! may be cancelled there, or leave by longjmp out of a signal handler.
+
+use crate::clock::{Moment, Patience};
+use crate::errno::{Errno, Result};
+
+/// A descriptor of the application's, or one of ours.
+pub(crate) type Descriptor = i32;
+
+/// Names a watched thing: a place in the knote table and which tenant of that
+/// place is meant, so that a late hint for an old tenant is known as such.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Token {
+    /// Below [`Token::SLOTS`].
+    pub(crate) slot: u32,
+    /// Below [`Token::GENERATIONS`]; wraps.
+    pub(crate) generation: u32,
+}
+
+impl Token {
+    /// A platform packs a token, and whatever it adds, into 64 bits.
+    pub(crate) const SLOT_BITS: u32 = 26;
+    pub(crate) const GENERATION_BITS: u32 = 22;
+    pub(crate) const SLOTS: u32 = (1 << Self::SLOT_BITS) - 16;
+    pub(crate) const GENERATIONS: u32 = 1 << Self::GENERATION_BITS;
+}
+
+/// Which side of a descriptor is watched.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Side {
+    Read,
+    Write,
+}
+
+/// When a watched descriptor gives hints.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Arm {
+    /// Never.
+    Off,
+    /// At every wait, as long as it is ready.
+    Level,
+    /// Once for what is there when it is armed, and once for each change.
+    Edge,
+    /// Once; then it is as if [`Arm::Off`].
+    Once,
+}
+
+/// What the kernel said about a descriptor, as a set of bits.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Readiness(pub(crate) u8);
+
+impl Readiness {
+    /// Input (or a connection, or an event) is there.
+    pub(crate) const IN: Readiness = Readiness(1);
+    /// There is room for output.
+    pub(crate) const OUT: Readiness = Readiness(2);
+    /// The peer will send no more.
+    pub(crate) const PEER_SHUT: Readiness = Readiness(4);
+    /// Neither direction works any more, or never did.
+    pub(crate) const HANGUP: Readiness = Readiness(8);
+    /// An error is pending.
+    pub(crate) const ERROR: Readiness = Readiness(16);
+
+    pub(crate) fn has(self, bits: Readiness) -> bool {
+        self.0 & bits.0 != 0
+    }
+
+    pub(crate) fn with(self, bits: Readiness) -> Readiness {
+        Readiness(self.0 | bits.0)
+    }
+}
+
+/// What kind of thing a descriptor names, as far as the filters' rules differ.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Class {
+    /// A connected, connecting or unconnected stream or seqpacket socket.
+    Connection,
+    /// A datagram socket.
+    Datagram,
+    /// A socket that accepts connections.
+    Listener,
+    /// A pipe or FIFO end that can do what is watched.
+    Pipe,
+    /// A descriptor that cannot do what is watched: a pipe's other end.
+    Mute,
+    /// A terminal, or any device or kernel object that reports readiness.
+    Device,
+    /// A file or directory: readiness is the distance from offset to end.
+    File,
+    /// A device that is always ready.
+    Always,
+    /// A queue, ours or anybody's.
+    Queue,
+}
+
+/// A descriptor under watch. The core keeps it and hands it back.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Source {
+    /// The platform itself repeats the hints of [`Arm::Level`]. If not, it
+    /// hints at changes only and the core keeps what is ready on its list.
+    pub(crate) repeats: bool,
+    /// Changes give hints. If not, the core must look again by the clock.
+    pub(crate) wakes: bool,
+    /// The platform's own notes: small facts,
+    pub(crate) notes: u32,
+    /// and a place in a table of its own.
+    pub(crate) place: u32,
+}
+
+/// The state of a descriptor at one moment.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Sample {
+    pub(crate) class: Class,
+    /// Read side: bytes, connections, or distance to the end of the file.
+    /// Write side: room in bytes.
+    pub(crate) amount: i64,
+    /// The kernel calls this side ready, whatever `amount` says.
+    pub(crate) ready: bool,
+    /// Nothing more can come (go) this way.
+    pub(crate) eof: bool,
+    /// An error is pending; its number where that can be known without
+    /// taking it from the application, else 0.
+    pub(crate) error: Option<Errno>,
+    /// The kernel says "ready" of something that natively is silent now, such
+    /// as a socket not yet connected, and will go on saying so.
+    pub(crate) silent: bool,
+}
+
+/// What a wait found.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Hint {
+    /// Look at this one.
+    Watched(Token, Readiness),
+    /// The bell rang: the core's own list holds something.
+    Bell,
+    /// The alarm went off: timers may be due.
+    Alarm,
+}
+
+/// The bell tells waiting threads, and whoever polls the queue's descriptor,
+/// that the core holds events that the kernel knows nothing of.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Bell {
+    /// Silent.
+    Rest,
+    /// Wake one waiter. The descriptor polls as readable until the hint is
+    /// taken by some wait.
+    Ring,
+    /// Every wait finds it, and the descriptor polls as readable, until it is
+    /// put to rest.
+    Hold,
+}
+
+/// What a number of the application's refers to.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum DescriptorState {
+    Closed,
+    /// Something that cannot be a queue.
+    Other,
+    /// Possibly a queue.
+    Queue,
+}
+
+/// One queue's kernel objects.
+///
+/// The number by which the application knows the queue can change (dup), so it
+/// is told at each call by [`Platform::reach`]; the methods below use the last.
+pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
+    /// What a waiting thread needs; plain data.
+    type Waiter: Copy;
+    /// Where a wait puts what it found; plain data.
+    type Found;
+
+    /// How many hints one wait can bring.
+    const BATCH: usize;
+
+    /// Makes a queue: its objects and the descriptor for the application,
+    /// which is close-on-exec. `spare` is a dead queue whose private objects
+    /// may be used again.
+    fn open(spare: Option<Self>) -> Result<(Self, Descriptor)>;
+
+    /// Closes a queue's number; what is private goes with the value.
+    fn close(number: Descriptor);
+
+    /// Is this number this very queue? Asks the kernel and changes nothing.
+    fn answers_to(&self, number: Descriptor) -> bool;
+
+    /// From now on the queue is reached by this number.
+    fn reach(&mut self, number: Descriptor);
+
+    /// Has any call since [`Platform::reach`] shown that the number is good?
+    fn proved(&self) -> bool;
+
+    /// Makes a spent queue let go of whatever belongs to its last life, and
+    /// keep what the next one can use.
+    fn retire(&mut self);
+
+    /// Gives up every descriptor without touching what a parent process
+    /// shares. Called in a forked child; async-signal-safe.
+    fn disown(&mut self);
+
+    /// Begins to watch one side of a descriptor. EBADF: not open. EINVAL: it
+    /// cannot be watched (itself, too deep a nest, a queue's write side).
+    fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source>;
+
+    /// Changes when it gives hints, and looks again: what is ready now gives a
+    /// hint, even if it gave one before. (Of a source that does not repeat,
+    /// only later changes do.) Fails with EBADF when the number is
+    /// closed and ENOENT when it is another file by now; either way the watch
+    /// is gone.
+    fn rearm(
+        &mut self,
+        fd: Descriptor,
+        side: Side,
+        source: &mut Source,
+        arm: Arm,
+        token: Token,
+    ) -> Result<()>;
+
+    /// Stops watching. Fails as `rearm` does.
+    fn unwatch(&mut self, fd: Descriptor, source: Source, token: Token) -> Result<()>;
+
+    /// Asks a descriptor about itself. `seen` is what the hint said; without
+    /// one the kernel is asked. EBADF: it has been closed.
+    fn sample(
+        &mut self,
+        fd: Descriptor,
+        side: Side,
+        source: &mut Source,
+        seen: Option<Readiness>,
+    ) -> Result<Sample>;
+
+    /// Sets the bell.
+    fn bell(&mut self, bell: Bell) -> Result<()>;
+
+    /// Makes sure that [`Platform::alarm`] will not fail for want of anything.
+    fn prepare_alarm(&mut self) -> Result<()>;
+
+    /// Sets the alarm; one in the past goes off at once, `None` never.
+    fn alarm(&mut self, at: Option<Moment>) -> Result<()>;
+
+    /// Is this number of the application's open?
+    fn is_open(&self, fd: Descriptor) -> bool;
+
+    /// What [`Platform::wait`] needs to wait on this number. No lock needed.
+    fn waiter(number: Descriptor) -> Self::Waiter;
+
+    /// Room for what a wait finds.
+    fn found() -> Self::Found;
+
+    /// Waits for hints, at most `most` and at most [`Platform::BATCH`] of them,
+    /// and says how many came. None at all: the time is up. Never returns
+    /// early, except with EINTR. EBADF: the number is no longer a queue. Called
+    /// without the lock, unless it is only to look.
+    fn wait(
+        waiter: Self::Waiter,
+        found: &mut Self::Found,
+        most: usize,
+        patience: Patience,
+    ) -> Result<usize>;
+
+    /// Takes the next hint out of what was found, at most `most` where one of
+    /// the kernel's answers stands for many. `None`: that was all. EBADF: what
+    /// was found is not this queue's.
+    fn next_hint(&mut self, found: &mut Self::Found, most: usize) -> Result<Option<Hint>>;
+}
+
+/// A mutex without poisoning over the platform's raw lock.
+///
+/// parking_lot supplies the mutex and its guard. Its own sleeping table is not
+/// used where the kernel has a futex: that table is one for the process, is
+/// inherited half-changed by a forked child, and grows by allocations that
+/// abort when memory is short.
+pub(crate) type Mutex<T> = parking_lot::lock_api::Mutex<RawLock, T>;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+use linux as imp;
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("this platform has no backend: see sys/mod.rs for what one must supply");
+
+pub(crate) use imp::{
+    Native, PerProcess, RawLock, at_fork_in_child, descriptor_state, errno, now, own_descriptors,
+    print, set_errno, thread_id, wall,
+};
