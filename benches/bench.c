@@ -379,7 +379,7 @@ usage(FILE *to)
 	    "  -m  milliseconds a round of the bare side (%ld)\n"
 	    "  -s  seconds in all (%ld)\n"
 	    "  -L  list the cases\n"
-	    "A case is a name or a pattern such as 'timers' or '*-10?k'.\n",
+	    "A case is a name or a pattern such as 'timers' or 'idle-*'.\n",
 	    options.rounds, options.round_ms, options.seconds);
 }
 

@@ -26,7 +26,8 @@ set -f
 set -- ${ARGS-} "$@"
 
 case " $* " in
-*' -b '*) ;;
+# Neither of these measures a library.
+*' -b '* | *' -L '*) ;;
 *)
 	if [ -z "$lib" ]; then
 		cargo build --release
