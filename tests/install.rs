@@ -1,0 +1,285 @@
+//! `make install` and `make uninstall`, as a packager and a user of the package
+//! see them: what lands where, and that pkg-config alone is enough to build
+//! against it, shared and static.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Names the installed file: only major and minor are in it.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A program that needs the header, the library and a working queue.
+const PROGRAM: &str = r#"
+#include <sys/event.h>
+#include <stdio.h>
+#include <unistd.h>
+
+int
+main(void)
+{
+	struct kevent kev[2], got;
+	int kq = kqueue();
+
+	EV_SET(&kev[0], 7, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, &kq);
+	EV_SET(&kev[1], 7, EVFILT_USER, 0, NOTE_TRIGGER, 0, &kq);
+	if (kq == -1 || kevent(kq, kev, 2, &got, 1, NULL) != 1)
+		return (1);
+	if (got.ident != 7 || got.filter != EVFILT_USER || got.udata != &kq)
+		return (2);
+	puts("one user event");
+	return (close(kq) == 0 ? 0 : 3);
+}
+"#;
+
+/// Runs the command, which must succeed; what it wrote to standard output.
+#[track_caller]
+fn run(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// `make TARGET VARIABLES...`, with the profile and the build directory of this
+/// very test, so that nothing is built twice.
+#[track_caller]
+fn make<S: AsRef<OsStr>>(target: &str, variables: &[S]) {
+    let exe = std::env::current_exe().expect("own path");
+    let target_dir = exe.ancestors().nth(3).expect("target/PROFILE/deps/test");
+    let profile = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    run(Command::new("make")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        // Options and variables of a make that runs us are not meant for this one.
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .env("CARGO_TARGET_DIR", target_dir)
+        .arg(target)
+        .arg(format!("PROFILE={profile}"))
+        .args(variables));
+}
+
+fn variable(name: &str, value: &Path) -> String {
+    format!("{name}={}", value.display())
+}
+
+/// Every file and link below `root`, as paths relative to it.
+fn files(root: &Path) -> BTreeSet<String> {
+    fn walk(dir: &Path, root: &Path, found: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(dir).expect("readable") {
+            let path = entry.expect("entry").path();
+            if path.symlink_metadata().expect("metadata").is_dir() {
+                walk(&path, root, found);
+            } else {
+                let relative = path.strip_prefix(root).expect("below root");
+                found.insert(relative.display().to_string());
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    walk(root, root, &mut found);
+    found
+}
+
+fn real_name() -> String {
+    let minor = VERSION.rsplit_once('.').expect("three numbers").0;
+    format!("libkqueue.so.0.{minor}")
+}
+
+fn expected(lib: &str, include: &str) -> BTreeSet<String> {
+    BTreeSet::from([
+        format!("{lib}/{}", real_name()),
+        format!("{lib}/libkqueue.so.0"),
+        format!("{lib}/libkqueue.so"),
+        format!("{lib}/libkqueue.a"),
+        format!("{lib}/pkgconfig/libkqueue.pc"),
+        format!("{include}/kqueue/sys/event.h"),
+    ])
+}
+
+/// pkg-config that knows `pcdir` and nothing else.
+fn pkg_config(pcdir: &Path, sysroot: Option<&Path>, args: &[&str]) -> Vec<String> {
+    let mut command = Command::new("pkg-config");
+    command
+        .env("PKG_CONFIG_LIBDIR", pcdir)
+        .env_remove("PKG_CONFIG_PATH");
+    match sysroot {
+        Some(dir) => command.env("PKG_CONFIG_SYSROOT_DIR", dir),
+        None => command.env_remove("PKG_CONFIG_SYSROOT_DIR"),
+    };
+    let said = run(command.args(args).arg("libkqueue"));
+    said.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Compiles `PROGRAM` with these flags and no others.
+fn compile(dir: &Path, name: &str, first: &[&str], flags: &[String]) -> PathBuf {
+    let source = dir.join("program.c");
+    let program = dir.join(name);
+    fs::write(&source, PROGRAM).expect("source written");
+    run(Command::new("cc")
+        .args(first)
+        .arg("-o")
+        .arg(&program)
+        .arg(&source)
+        .args(flags));
+    program
+}
+
+/// The `NEEDED` and `SONAME` lines of an ELF file.
+fn dynamic(path: &Path) -> String {
+    run(Command::new("readelf").arg("-d").arg(path))
+}
+
+#[test]
+fn install_puts_exactly_these_files_and_uninstall_takes_them_away() {
+    let dir = tempfile::tempdir().expect("directory");
+    let prefix = dir.path().join("prefix");
+    let here = [variable("PREFIX", &prefix)];
+    make("install", &here);
+    assert_eq!(files(&prefix), expected("lib", "include"));
+
+    let lib = prefix.join("lib");
+    assert_eq!(
+        fs::read_link(lib.join("libkqueue.so")).unwrap(),
+        Path::new("libkqueue.so.0")
+    );
+    assert_eq!(
+        fs::read_link(lib.join("libkqueue.so.0")).unwrap(),
+        Path::new(&real_name())
+    );
+    let soname = dynamic(&lib.join(real_name()));
+    assert!(
+        soname.contains("Library soname: [libkqueue.so.0]"),
+        "{soname}"
+    );
+    let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("include/sys/event.h");
+    assert_eq!(
+        fs::read(prefix.join("include/kqueue/sys/event.h")).unwrap(),
+        fs::read(header).unwrap(),
+    );
+
+    // Over itself, as an upgrade does.
+    make("install", &here);
+    assert_eq!(files(&prefix), expected("lib", "include"));
+
+    // A neighbour that is not ours stays, and so does its directory.
+    let neighbours = ["lib/libkqueue.so.0.99.0", "include/kqueue/other.h"];
+    for neighbour in neighbours {
+        fs::write(prefix.join(neighbour), "").expect("neighbour written");
+    }
+    make("uninstall", &here);
+    assert_eq!(files(&prefix), neighbours.map(str::to_owned).into());
+
+    for neighbour in neighbours {
+        fs::remove_file(prefix.join(neighbour)).expect("neighbour removed");
+    }
+    make("uninstall", &here);
+    assert_eq!(files(&prefix), BTreeSet::new());
+    assert!(
+        !prefix.join("include/kqueue").exists(),
+        "an empty directory of ours is left"
+    );
+}
+
+#[test]
+fn pkg_config_alone_builds_a_shared_and_a_static_program() {
+    let dir = tempfile::tempdir().expect("directory");
+    let prefix = dir.path().join("prefix");
+    let lib = prefix.join("lib");
+    let pcdir = lib.join("pkgconfig");
+    make("install", &[variable("PREFIX", &prefix)]);
+
+    assert_eq!(pkg_config(&pcdir, None, &["--modversion"]), [VERSION]);
+    // What programs ask of libkqueue today.
+    pkg_config(&pcdir, None, &["--atleast-version=2.3"]);
+
+    let flags = pkg_config(&pcdir, None, &["--cflags", "--libs"]);
+    let shared = compile(dir.path(), "shared", &[], &flags);
+    assert!(
+        dynamic(&shared).contains("[libkqueue.so.0]"),
+        "the shared program is not"
+    );
+    let said = run(Command::new(&shared).env("LD_LIBRARY_PATH", &lib));
+    assert_eq!(said, "one user event\n");
+
+    let flags = pkg_config(&pcdir, None, &["--static", "--cflags", "--libs"]);
+    let linked = compile(dir.path(), "static", &["-static"], &flags);
+    assert!(
+        !dynamic(&linked).contains("NEEDED"),
+        "the static program needs a library"
+    );
+    assert_eq!(run(&mut Command::new(&linked)), "one user event\n");
+
+    // The archive in an otherwise shared program: named by its path.
+    let mut flags = pkg_config(&pcdir, None, &["--cflags"]);
+    flags.push(lib.join("libkqueue.a").display().to_string());
+    flags.extend(
+        pkg_config(&pcdir, None, &["--static", "--libs"])
+            .into_iter()
+            .filter(|flag| flag != "-lkqueue"),
+    );
+    let mixed = compile(dir.path(), "mixed", &[], &flags);
+    assert!(
+        !dynamic(&mixed).contains("libkqueue"),
+        "the archive was not taken"
+    );
+    assert_eq!(run(&mut Command::new(&mixed)), "one user event\n");
+}
+
+#[test]
+fn destdir_libdir_and_includedir_are_honoured() {
+    let dir = tempfile::tempdir().expect("directory");
+    // A space, which a packager's build directory may well have.
+    let root = dir.path().join("stage root");
+    let variables = [
+        variable("DESTDIR", &root),
+        "PREFIX=/opt/kq".to_owned(),
+        "LIBDIR=/opt/kq/lib64".to_owned(),
+        "INCLUDEDIR=/opt/headers".to_owned(),
+    ];
+    make("install", &variables);
+    assert_eq!(files(&root), expected("opt/kq/lib64", "opt/headers"));
+
+    // The file tells of the final place, and moves with the prefix.
+    let pcdir = root.join("opt/kq/lib64/pkgconfig");
+    let pc = fs::read_to_string(pcdir.join("libkqueue.pc")).unwrap();
+    assert!(pc.contains("prefix=/opt/kq\n"), "{pc}");
+    assert!(pc.contains("libdir=${prefix}/lib64\n"), "{pc}");
+    assert!(pc.contains("includedir=/opt/headers\n"), "{pc}");
+    assert!(!pc.contains('@') && !pc.contains("stage"), "{pc}");
+
+    make("uninstall", &variables);
+    assert_eq!(files(&root), BTreeSet::new());
+
+    // Built against where it is staged, by the sysroot rule of pkg-config.
+    let root = dir.path().join("sysroot");
+    make(
+        "install",
+        &[variable("DESTDIR", &root), "PREFIX=/opt/kq".to_owned()],
+    );
+    let pcdir = root.join("opt/kq/lib/pkgconfig");
+    let flags = pkg_config(&pcdir, Some(&root), &["--cflags", "--libs"]);
+    let program = compile(dir.path(), "staged", &[], &flags);
+    let said = run(Command::new(&program).env("LD_LIBRARY_PATH", root.join("opt/kq/lib")));
+    assert_eq!(said, "one user event\n");
+}
