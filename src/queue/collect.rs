@@ -8,7 +8,7 @@ use crate::errno::Errno;
 use crate::event::{EV_EOF, Kevent};
 use crate::filter::{self, Filter, Outcome, Report, Touch};
 use crate::knote::{Body, Knote, Slot};
-use crate::sys::{self, Arm, Descriptor, Hint, Platform, Readiness, Token};
+use crate::sys::{Arm, Descriptor, Hint, Platform, Readiness, Token};
 
 /// How often a call that must not sleep looks again after hints that led to
 /// nothing: something that is ready may stand behind them.
@@ -100,7 +100,7 @@ impl<P: Platform> Queue<P> {
 
     /// Puts on the list what its alarm has called.
     fn expire(&mut self) {
-        let now = sys::now();
+        let now = P::now();
         while let Some(slot) = self.alarms.pop_due(now) {
             self.ready.push(slot);
         }

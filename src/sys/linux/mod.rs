@@ -318,6 +318,15 @@ impl Platform for Native {
         doorbell::set(ringer.number, ringer.doorbell, Bell::Ring, ringer.data)
     }
 
+    #[inline]
+    fn now() -> Moment {
+        Moment(clock(libc::CLOCK_MONOTONIC))
+    }
+
+    fn wall() -> Span {
+        Span(clock(libc::CLOCK_REALTIME))
+    }
+
     fn is_open(&self, fd: Descriptor) -> bool {
         descriptor::is_open(fd)
     }
@@ -371,17 +380,6 @@ impl Platform for Native {
             }
         }
     }
-}
-
-/// The monotonic clock.
-#[inline]
-pub(crate) fn now() -> Moment {
-    Moment(clock(libc::CLOCK_MONOTONIC))
-}
-
-/// The time of day, as nanoseconds since 1970.
-pub(crate) fn wall() -> Span {
-    Span(clock(libc::CLOCK_REALTIME))
 }
 
 fn clock(which: libc::clockid_t) -> u64 {
