@@ -331,7 +331,6 @@ RUST
 	violation sys/linux/mod.rs '#[cfg(target_os = "linux")] fn f() {}'
 	violation clock.rs 'use crate::sys::now;'
 	violation event.rs 'use crate::queue;'
-	violation event.rs 'use crate::errno::Errno;'
 	violation registry.rs 'use crate::capi;'
 	violation queue/mod.rs 'fn f() { unsafe { g() } }'
 	violation registry.rs 'unsafe impl Send for X {}'
