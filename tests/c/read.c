@@ -1639,7 +1639,7 @@ TEST(tty_input_wakes_a_sleeper)
 	CHECK_EQ(close(kq), 0);
 }
 
-/* The part of the next case that needs a session of its own. */
+/* The part of the next case that needs a controlling terminal of its own. */
 static void
 read_controlling_terminal(int master, const char *slave)
 {
