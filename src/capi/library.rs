@@ -56,12 +56,11 @@ fn version() -> isize {
 }
 
 /// The version as a C string.
-static VERSION: &CStr = match CStr::from_bytes_with_nul(
-    concat!("libkqueue ", env!("CARGO_PKG_VERSION"), "\0").as_bytes(),
-) {
-    Ok(text) => text,
-    Err(_) => c"libkqueue",
-};
+static VERSION: &CStr =
+    match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+        Ok(text) => text,
+        Err(_) => c"",
+    };
 
 /// The string that NOTE_DEBUG_PREFIX points to.
 fn prefix(data: isize) -> Option<&'static CStr> {

@@ -34,8 +34,7 @@ use core::ffi::{c_int, c_uint};
 /// two are needed beside the one returned), ENOMEM.
 #[unsafe(no_mangle)]
 pub extern "C" fn kqueue() -> c_int {
-    let result = trace::call_plain("kqueue", None, registry::create);
-    or_minus_one(result)
+    from_c(|| trace::call_plain("kqueue", None, registry::create))
 }
 
 /// NetBSD's and OpenBSD's kqueue() with flags of open(): O_CLOEXEC and
@@ -45,11 +44,8 @@ pub extern "C" fn kqueue() -> c_int {
 /// Returns as kqueue(); also EINVAL: another flag.
 #[unsafe(no_mangle)]
 pub extern "C" fn kqueue1(flags: c_int) -> c_int {
-    let known = libc::O_CLOEXEC | libc::O_NONBLOCK;
-    let result = trace::call_plain("kqueue1", Some(flags.cast_unsigned()), || {
-        if flags & !known != 0 { Err(Errno::EINVAL) } else { registry::create() }
-    });
-    or_minus_one(result)
+    let known = (libc::O_CLOEXEC | libc::O_NONBLOCK).cast_unsigned();
+    create_with("kqueue1", flags.cast_unsigned(), known)
 }
 
 /// FreeBSD's kqueue() with flags: KQUEUE_CLOEXEC is accepted and changes
@@ -58,10 +54,7 @@ pub extern "C" fn kqueue1(flags: c_int) -> c_int {
 /// Returns as kqueue(); also EINVAL: another flag.
 #[unsafe(no_mangle)]
 pub extern "C" fn kqueuex(flags: c_uint) -> c_int {
-    let result = trace::call_plain("kqueuex", Some(flags), || {
-        if flags & !KQUEUE_CLOEXEC != 0 { Err(Errno::EINVAL) } else { registry::create() }
-    });
-    or_minus_one(result)
+    create_with("kqueuex", flags, KQUEUE_CLOEXEC)
 }
 
 /// Applies changes to a queue, then waits for events.
@@ -101,7 +94,7 @@ pub unsafe extern "C" fn kevent(
     let lists = unsafe { Lists::new(changelist, nchanges, eventlist, nevents) };
     // SAFETY: the same.
     let timeout = unsafe { read_timeout(timeout) };
-    or_minus_one(lists.and_then(|lists| call(kq, "kevent", lists.waiting(timeout))))
+    from_c(|| call(kq, "kevent", lists?.waiting(timeout)))
 }
 
 /// Darwin's kevent() with wider entries and flags: KEVENT_FLAG_IMMEDIATE does
@@ -123,9 +116,6 @@ pub unsafe extern "C" fn kevent64(
     flags: c_uint,
     timeout: *const libc::timespec,
 ) -> c_int {
-    if flags & !(KEVENT_FLAG_IMMEDIATE | KEVENT_FLAG_ERROR_EVENTS) != 0 {
-        return or_minus_one(Err(Errno::EINVAL));
-    }
     // SAFETY: the caller's duty, as said above.
     let lists = unsafe { Lists::new(changelist, nchanges, eventlist, nevents) };
     let timeout = if flags & KEVENT_FLAG_IMMEDIATE != 0 {
@@ -135,10 +125,13 @@ pub unsafe extern "C" fn kevent64(
         unsafe { read_timeout(timeout) }
     };
     let answers_only = flags & KEVENT_FLAG_ERROR_EVENTS != 0;
-    or_minus_one(lists.and_then(|lists| {
-        let lists = lists.waiting(timeout);
+    from_c(|| {
+        if flags & !(KEVENT_FLAG_IMMEDIATE | KEVENT_FLAG_ERROR_EVENTS) != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let lists = lists?.waiting(timeout);
         call(kq, "kevent64", if answers_only { lists.answers_only() } else { lists })
-    }))
+    })
 }
 
 /// libkqueue's: prepares the library, for programs linked to the archive.
@@ -152,20 +145,37 @@ pub extern "C" fn libkqueue_init() -> c_int {
 /// up. Their descriptors and memory are given back here at the latest.
 #[unsafe(no_mangle)]
 pub extern "C" fn libkqueue_drain_pending_close() {
-    let errno = sys::errno();
-    registry::sweep_all();
-    sys::set_errno(errno);
+    from_c(|| {
+        registry::sweep_all();
+        Ok(0)
+    });
+}
+
+/// Makes a queue if no flag is unknown.
+fn create_with(name: &'static str, flags: c_uint, known: c_uint) -> c_int {
+    from_c(|| {
+        trace::call_plain(name, Some(flags), || {
+            if flags & !known != 0 { Err(Errno::EINVAL) } else { registry::create() }
+        })
+    })
 }
 
 /// Runs a call of the kevent family.
 fn call<E: Wire>(kq: c_int, name: &'static str, mut lists: Lists<E>) -> Result<c_int> {
     trace::call(name, kq, &mut lists, |lists| {
-        let found = registry::find(kq)?;
-        match queue::kevent(found.home, found.tenant, kq, lists) {
-            // As many as there is room for, which was counted by an int.
-            Ok(entries) => Ok(c_int::try_from(entries).unwrap_or(c_int::MAX)),
-            Err(Stop::Failed(error)) => Err(error),
-            Err(Stop::Gone) => Err(registry::gone(kq, &found)),
+        let mut found = registry::find(kq)?;
+        loop {
+            match queue::kevent(found.home, found.tenant, kq, lists) {
+                // As many as there is room for, which was counted by an int.
+                Ok(entries) => return Ok(c_int::try_from(entries).unwrap_or(c_int::MAX)),
+                Err(Stop::Failed(error)) => return Err(error),
+                // Unless the number is another of our queues by now, that is
+                // the end. Changes that went to the old one went with it.
+                Err(Stop::Gone) => found = registry::find_another(kq, &found)?,
+            }
+            if !lists.rewind() {
+                return Err(Errno::EBADF);
+            }
         }
     })
 }
@@ -182,10 +192,16 @@ unsafe fn read_timeout(timeout: *const libc::timespec) -> Timeout {
     }
 }
 
-/// The one way out to C: errno is set on failure and otherwise left alone.
-fn or_minus_one(result: Result<c_int>) -> c_int {
-    match result {
-        Ok(value) => value,
+/// The one way in from C, and out: errno is set on failure, and on success is
+/// what it was, whatever was tried in between.
+#[inline]
+fn from_c(run: impl FnOnce() -> Result<c_int>) -> c_int {
+    let errno = sys::errno();
+    match run() {
+        Ok(value) => {
+            sys::set_errno(errno);
+            value
+        }
         Err(error) => {
             sys::set_errno(error);
             -1

@@ -268,12 +268,17 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
     caller: &mut C,
 ) -> core::result::Result<usize, Stop> {
     // The common call has no changes, and makes straight for the wait.
-    let expedite = match caller.next_change() {
-        None if caller.collects() => false,
-        first => match apply::all(home, tenant, number, caller, first)? {
-            apply::Next::Return(entries) => return Ok(entries),
-            apply::Next::Collect { expedite } => expedite,
-        },
+    let changed = match caller.next_change() {
+        None if caller.collects() => None,
+        first => {
+            if caller.collects() {
+                P::cancellation_point();
+            }
+            match apply::all(home, tenant, number, caller, first)? {
+                apply::Next::Return(entries) => return Ok(entries),
+                apply::Next::Collect(applied) => Some(applied),
+            }
+        }
     };
-    collect::events(home, tenant, number, caller, expedite)
+    collect::events(home, tenant, number, caller, changed)
 }
