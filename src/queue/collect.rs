@@ -42,7 +42,7 @@ pub(super) fn events<P: Platform, C: Caller>(
         };
         // Nothing came, so the list is empty too: the bell would have told.
         if count == 0 && !expedite {
-            return Ok(0);
+            return time_is_up(home, tenant, number);
         }
         let delivered = home.enter(tenant)?.hand_over(number, &mut found, count, caller)?;
         if delivered > 0 {
@@ -60,6 +60,18 @@ pub(super) fn events<P: Platform, C: Caller>(
             return Ok(0);
         }
     }
+}
+
+/// No event in time. The set that was waited on so long in vain may be a
+/// stranger's, which has got the number.
+fn time_is_up<P: Platform>(
+    home: &Home<P>,
+    tenant: u32,
+    number: Descriptor,
+) -> core::result::Result<usize, Stop> {
+    let mut queue = home.enter(tenant)?;
+    queue.port.reach(number);
+    if queue.port.prove(number) { Ok(0) } else { Err(Stop::Gone) }
 }
 
 impl<P: Platform> Queue<P> {

@@ -151,10 +151,15 @@ impl<P: Platform> Queue<P> {
         Ok(false)
     }
 
-    /// The ringer is back.
-    fn rung(&mut self) -> Result<()> {
+    /// The ringer is back. If it could not ring, the next call with a good
+    /// number will.
+    fn rung(&mut self, done: bool) -> Result<()> {
         self.ringers = 0;
-        if !core::mem::replace(&mut self.taken, false) {
+        let taken = core::mem::replace(&mut self.taken, false);
+        if !done {
+            return Ok(());
+        }
+        if !taken {
             self.bell = Bell::Ring;
         }
         // What came onto the list since, or stayed there because the one who
@@ -254,7 +259,7 @@ fn ring<P: Platform>(
     drop(queue);
     let rung = P::ring(ringer);
     let mut queue = home.enter(tenant)?;
-    queue.rung()?;
+    queue.rung(rung.is_ok())?;
     // It fails if the number is no longer the queue.
     rung.map_err(|_| Stop::Gone)
 }
