@@ -3,18 +3,19 @@
 # arrows.sh --self-test: every rule below is broken once, in a temporary copy,
 # and must be noticed.
 #
-#   - Modules have layers; a file may name modules of lower layers (larger
-#     numbers) and, in its own folder, of its own layer. Comments and string
-#     literals do not count; every path in the code does, not just `use` lines.
+#   - Modules have layers; a file may name its own module and those of lower
+#     layers (larger numbers); the leaves, at the bottom, may name each other.
+#     Comments and string literals do not count; every path in the code does,
+#     not just `use` lines.
 #   - A path that climbs to the crate root by `super` is refused: it would hide
 #     from this check. So is `extern crate`.
-#   - Only src/capi.rs and src/sys/ hold unsafe code. Every other file but the
+#   - Only src/capi/ and src/sys/ hold unsafe code. Every other file but the
 #     crate root, where it would bind those two as well, says
 #     #![forbid(unsafe_code)] first after its //! lines.
 #   - Only src/sys/mod.rs asks which operating system this is.
 set -eu
 
-layers='capi=0 trace=1 registry=1 queue=2 knote=3 filter=3 sys=4 event=5 errno=5 clock=5 sync=5'
+layers='capi=0 registry=1 queue=2 filter=3 knote=4 sys=5 event=6 errno=6 clock=6 sync=6'
 
 # The awk program reads one file and prints a line for each violation.
 # shellcheck disable=SC2016 # $0 and the like are awk's
@@ -79,9 +80,8 @@ function named(name) {
 	}
 	if (room == "" || name == room)
 		return
-	if (layer[name] > layer[room])
-		return
-	if (layer[name] == layer[room] && !infolder && !(name in folder))
+	# Equal: both are leaves, the only layer of several modules.
+	if (layer[name] >= layer[room])
 		return
 	complain(room " (layer " layer[room] ") names " name \
 	    " (layer " layer[name] ")")
@@ -125,16 +125,12 @@ BEGIN {
 		split(list[i], pair, "=")
 		layer[pair[1]] = pair[2]
 	}
-	n = split(folders, list, " ")
-	for (i = 1; i <= n; i++)
-		folder[list[i]] = 1
 
 	# src/a/b.rs is module a::b, two deep; src/a/mod.rs is a, one deep.
 	path = file
 	sub(/\.rs$/, "", path)
 	sub(/^src\//, "", path)
 	sub(/\/mod$/, "", path)
-	infolder = file ~ /^src\/.*\//
 	deep = split(path, part, "/")
 	room = part[1]
 	if (file == "src/lib.rs") {
@@ -144,7 +140,7 @@ BEGIN {
 		complain("module " room " has no layer: give it one in ci/arrows.sh")
 		room = ""
 	}
-	wall = file == "src/capi.rs" || file ~ /^src\/sys\//
+	wall = file ~ /^src\/(capi|sys)\//
 }
 
 {
@@ -222,25 +218,22 @@ END {
 check_tree() (
 	cd "$1"
 	status=0
-	# The modules that are folders, or files within one.
-	folders=$(find src -mindepth 1 -maxdepth 1 -type d -exec basename {} \; |
-	    tr '\n' ' ')
 	find src -name '*.rs' | LC_ALL=C sort >"$list"
 	[ -s "$list" ] || { echo "no sources in $1/src"; exit 1; }
 	while read -r file; do
-		awk -v file="$file" -v layers="$layers" \
-		    -v folders="$folders" "$check_file" "$file" || status=1
+		awk -v file="$file" -v layers="$layers" "$check_file" "$file" ||
+		    status=1
 	done <"$list"
 	exit $status
 )
 
 self_test() {
 	good=$tmp/good
-	mkdir -p "$good/src/queue" "$good/src/knote" "$good/src/filter" \
-	    "$good/src/sys/linux"
+	mkdir -p "$good/src/capi" "$good/src/registry" "$good/src/queue" \
+	    "$good/src/filter" "$good/src/knote" "$good/src/sys/linux"
 	forbid='#![forbid(unsafe_code)]'
-	for module in trace registry event errno clock sync queue/mod \
-	    queue/apply knote/mod filter/mod; do
+	for module in registry/mod registry/numbers queue/mod queue/apply \
+	    filter/mod knote/mod event errno clock sync; do
 		printf '//! Docs.\n\n%s\n' "$forbid" >"$good/src/$module.rs"
 	done
 	# None of this is a violation, though some of it looks like one.
@@ -249,7 +242,7 @@ self_test() {
 #![warn(unsafe_op_in_unsafe_fn)]
 mod capi;
 RUST
-	cat >"$good/src/capi.rs" <<'RUST'
+	cat >"$good/src/capi/mod.rs" <<'RUST'
 //! The edge.
 use crate::{registry, event::{Kevent, capi}, errno::*};
 unsafe fn f() {}
@@ -265,6 +258,7 @@ use crate::{
 const S: &str = "unsafe crate::capi \" target_os";
 const R: &str = r#"unsafe " crate::capi"#;
 const C: [char; 3] = ['"', '\'', '\u{22}'];
+fn f(_: crate::filter::F, _: crate::knote::K) {}
 fn life<'a>(x: &'a u8) -> &'a u8 { x }
 mod tests {
     use super::*;
@@ -323,7 +317,6 @@ RUST
 	violation queue/apply.rs 'mod t { }\nuse super::super::capi;'
 	violation queue/apply.rs 'extern crate kqueue;'
 	violation knote/mod.rs 'use crate::filter::Filter;'
-	violation filter/mod.rs 'use crate::knote::Knote;'
 	violation filter/mod.rs 'use crate::queue::Queue;'
 	violation sys/mod.rs 'use crate::filter;'
 	violation sys/linux/mod.rs 'use super::super::queue::Queue;'
@@ -331,14 +324,14 @@ RUST
 	violation sys/linux/mod.rs '#[cfg(target_os = "linux")] fn f() {}'
 	violation clock.rs 'use crate::sys::now;'
 	violation event.rs 'use crate::queue;'
-	violation registry.rs 'use crate::capi;'
+	violation registry/numbers.rs 'use crate::capi;'
 	violation queue/mod.rs 'fn f() { unsafe { g() } }'
-	violation registry.rs 'unsafe impl Send for X {}'
+	violation registry/numbers.rs 'unsafe impl Send for X {}'
 	violation lib.rs 'unsafe fn f() {}'
-	violation registry.rs '#[cfg(target_os = "linux")] fn f() {}'
+	violation registry/numbers.rs '#[cfg(target_os = "linux")] fn f() {}'
 	violation clock.rs '#[cfg(unix)] fn f() {}'
 	violation clock.rs 'fn f() { if cfg!(windows) {} }'
-	violation capi.rs '#[cfg(all(windows, test))] fn f() {}'
+	violation capi/mod.rs '#[cfg(all(windows, test))] fn f() {}'
 	violation stranger.rs "$forbid"
 	violation filter/user.rs '//! No wall.\nfn f() {}'
 	violation filter/user.rs "//! Too late.\nuse crate::errno;\n$forbid"

@@ -44,9 +44,7 @@ main(void)
 /// Runs the command, which must succeed; what it wrote to standard output.
 #[track_caller]
 fn run(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(
         output.status.success(),
         "{command:?}: {}\n{}{}",
@@ -63,11 +61,7 @@ fn run(command: &mut Command) -> String {
 fn make<S: AsRef<OsStr>>(target: &str, variables: &[S]) {
     let exe = std::env::current_exe().expect("own path");
     let target_dir = exe.ancestors().nth(3).expect("target/PROFILE/deps/test");
-    let profile = if cfg!(debug_assertions) {
-        "debug"
-    } else {
-        "release"
-    };
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
     run(Command::new("make")
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         // Options and variables of a make that runs us are not meant for this one.
@@ -120,9 +114,7 @@ fn expected(lib: &str, include: &str) -> BTreeSet<String> {
 /// pkg-config that knows `pcdir` and nothing else.
 fn pkg_config(pcdir: &Path, sysroot: Option<&Path>, args: &[&str]) -> Vec<String> {
     let mut command = Command::new("pkg-config");
-    command
-        .env("PKG_CONFIG_LIBDIR", pcdir)
-        .env_remove("PKG_CONFIG_PATH");
+    command.env("PKG_CONFIG_LIBDIR", pcdir).env_remove("PKG_CONFIG_PATH");
     match sysroot {
         Some(dir) => command.env("PKG_CONFIG_SYSROOT_DIR", dir),
         None => command.env_remove("PKG_CONFIG_SYSROOT_DIR"),
@@ -136,12 +128,7 @@ fn compile(dir: &Path, name: &str, first: &[&str], flags: &[String]) -> PathBuf 
     let source = dir.join("program.c");
     let program = dir.join(name);
     fs::write(&source, PROGRAM).expect("source written");
-    run(Command::new("cc")
-        .args(first)
-        .arg("-o")
-        .arg(&program)
-        .arg(&source)
-        .args(flags));
+    run(Command::new("cc").args(first).arg("-o").arg(&program).arg(&source).args(flags));
     program
 }
 
@@ -159,19 +146,10 @@ fn install_puts_exactly_these_files_and_uninstall_takes_them_away() {
     assert_eq!(files(&prefix), expected("lib", "include"));
 
     let lib = prefix.join("lib");
-    assert_eq!(
-        fs::read_link(lib.join("libkqueue.so")).unwrap(),
-        Path::new("libkqueue.so.0")
-    );
-    assert_eq!(
-        fs::read_link(lib.join("libkqueue.so.0")).unwrap(),
-        Path::new(&real_name())
-    );
+    assert_eq!(fs::read_link(lib.join("libkqueue.so")).unwrap(), Path::new("libkqueue.so.0"));
+    assert_eq!(fs::read_link(lib.join("libkqueue.so.0")).unwrap(), Path::new(&real_name()));
     let soname = dynamic(&lib.join(real_name()));
-    assert!(
-        soname.contains("Library soname: [libkqueue.so.0]"),
-        "{soname}"
-    );
+    assert!(soname.contains("Library soname: [libkqueue.so.0]"), "{soname}");
     let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("include/sys/event.h");
     assert_eq!(
         fs::read(prefix.join("include/kqueue/sys/event.h")).unwrap(),
@@ -195,10 +173,7 @@ fn install_puts_exactly_these_files_and_uninstall_takes_them_away() {
     }
     make("uninstall", &here);
     assert_eq!(files(&prefix), BTreeSet::new());
-    assert!(
-        !prefix.join("include/kqueue").exists(),
-        "an empty directory of ours is left"
-    );
+    assert!(!prefix.join("include/kqueue").exists(), "an empty directory of ours is left");
 }
 
 #[test]
@@ -215,19 +190,13 @@ fn pkg_config_alone_builds_a_shared_and_a_static_program() {
 
     let flags = pkg_config(&pcdir, None, &["--cflags", "--libs"]);
     let shared = compile(dir.path(), "shared", &[], &flags);
-    assert!(
-        dynamic(&shared).contains("[libkqueue.so.0]"),
-        "the shared program is not"
-    );
+    assert!(dynamic(&shared).contains("[libkqueue.so.0]"), "the shared program is not");
     let said = run(Command::new(&shared).env("LD_LIBRARY_PATH", &lib));
     assert_eq!(said, "one user event\n");
 
     let flags = pkg_config(&pcdir, None, &["--static", "--cflags", "--libs"]);
     let linked = compile(dir.path(), "static", &["-static"], &flags);
-    assert!(
-        !dynamic(&linked).contains("NEEDED"),
-        "the static program needs a library"
-    );
+    assert!(!dynamic(&linked).contains("NEEDED"), "the static program needs a library");
     assert_eq!(run(&mut Command::new(&linked)), "one user event\n");
 
     // The archive in an otherwise shared program: named by its path.
@@ -239,10 +208,7 @@ fn pkg_config_alone_builds_a_shared_and_a_static_program() {
             .filter(|flag| flag != "-lkqueue"),
     );
     let mixed = compile(dir.path(), "mixed", &[], &flags);
-    assert!(
-        !dynamic(&mixed).contains("libkqueue"),
-        "the archive was not taken"
-    );
+    assert!(!dynamic(&mixed).contains("libkqueue"), "the archive was not taken");
     assert_eq!(run(&mut Command::new(&mixed)), "one user event\n");
 }
 
@@ -273,10 +239,7 @@ fn destdir_libdir_and_includedir_are_honoured() {
 
     // Built against where it is staged, by the sysroot rule of pkg-config.
     let root = dir.path().join("sysroot");
-    make(
-        "install",
-        &[variable("DESTDIR", &root), "PREFIX=/opt/kq".to_owned()],
-    );
+    make("install", &[variable("DESTDIR", &root), "PREFIX=/opt/kq".to_owned()]);
     let pcdir = root.join("opt/kq/lib/pkgconfig");
     let flags = pkg_config(&pcdir, Some(&root), &["--cflags", "--libs"]);
     let program = compile(dir.path(), "staged", &[], &flags);
