@@ -18,6 +18,7 @@ use crate::event::{
     KEVENT_FLAG_ERROR_EVENTS, KEVENT_FLAG_IMMEDIATE, KQUEUE_CLOEXEC, Kevent, Kevent64,
 };
 use crate::queue::{self, Stop};
+use crate::sys::{Native, Platform};
 use crate::{registry, sys};
 use caller::{Lists, Timeout, Wire};
 use core::ffi::{c_int, c_uint};
@@ -198,6 +199,6 @@ fn patience(timeout: Timeout) -> Result<Patience> {
     Ok(match Span::from_timespec(sec, nsec)? {
         None => Patience::Forever,
         Some(Span::ZERO) => Patience::Poll,
-        Some(span) => Patience::Until(sys::now().after(span)),
+        Some(span) => Patience::Until(Native::now().after(span)),
     })
 }

@@ -9,7 +9,7 @@ use super::caller::{Lists, Timeout, Wire};
 use crate::errno::{Errno, Result};
 use crate::event::{self, Kevent};
 use crate::sync::{AtomicU8, AtomicUsize, Ordering};
-use crate::sys::{self, Mutex};
+use crate::sys::{self, Mutex, Native, Platform};
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::fmt::{self, Write};
 
@@ -165,7 +165,7 @@ fn say(what: fmt::Arguments<'_>) {
     let errno = sys::errno();
     let mut line = Line::new();
     let prefix = *PREFIX.lock();
-    let micros = sys::now().0 / 1000;
+    let micros = Native::now().0 / 1000;
     line.put(prefix.as_ref().map_or(b"KQ", Prefix::text));
     // Neither can fail: a line that is full drops the rest.
     let _ = write!(

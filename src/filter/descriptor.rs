@@ -13,7 +13,7 @@ use crate::errno::{Errno, Result};
 use crate::event::{Kevent, NOTE_LOWAT};
 use crate::knote::table::Key;
 use crate::knote::{Body, Knote};
-use crate::sys::{self, Descriptor, Platform, Readiness, Sample, Side, Source, Token};
+use crate::sys::{Descriptor, Platform, Readiness, Sample, Side, Source, Token};
 use core::ffi::c_short;
 
 /// How soon to look again where nothing tells of the change.
@@ -116,6 +116,6 @@ pub(super) fn is_unwatched(knote: &Knote) -> bool {
 }
 
 /// When to look again at what nobody tells of.
-pub(super) fn recheck() -> Option<Moment> {
-    Some(sys::now().after(RECHECK))
+pub(super) fn recheck<P: Platform>() -> Option<Moment> {
+    Some(P::now().after(RECHECK))
 }

@@ -12,7 +12,7 @@ use crate::errno::{Errno, Result};
 use crate::event::{EV_ADD, EV_CLEAR, EV_DISPATCH, EV_ONESHOT, Kevent};
 use crate::knote::table::Key;
 use crate::knote::{Body, Knote};
-use crate::sys::{self, Platform, Readiness, Token};
+use crate::sys::{Platform, Readiness, Token};
 use core::ffi::{c_short, c_ushort};
 
 #[derive(Debug)]
@@ -23,19 +23,17 @@ pub(super) struct Timer;
 const RETAKEN: c_ushort = EV_ONESHOT | EV_DISPATCH;
 
 /// Starts the timer afresh as the knote asks, or fails and leaves it.
-fn start(knote: &mut Knote) -> Result<()> {
+fn start<P: Platform>(knote: &mut Knote) -> Result<()> {
     let (next, period, clears) = match schedule(knote.fflags, knote.data)? {
         // FreeBSD: a one-shot of nothing fires at once.
-        Schedule::Every(_) if knote.is_oneshot() && knote.data == 0 => {
-            (sys::now(), Span::ZERO, true)
-        }
-        Schedule::Every(span) if knote.is_oneshot() => (sys::now().after(span), Span::ZERO, true),
-        Schedule::Every(span) => (sys::now().after(span), span, true),
+        Schedule::Every(_) if knote.is_oneshot() && knote.data == 0 => (P::now(), Span::ZERO, true),
+        Schedule::Every(span) if knote.is_oneshot() => (P::now().after(span), Span::ZERO, true),
+        Schedule::Every(span) => (P::now().after(span), span, true),
         // Turned into uptime once: later steps of the wall clock do not move
         // it (FreeBSD).
         Schedule::At { wall, level } => {
-            let left = Span(wall.0.saturating_sub(sys::wall().0));
-            (sys::now().after(left), Span::ZERO, !level)
+            let left = Span(wall.0.saturating_sub(P::wall().0));
+            (P::now().after(left), Span::ZERO, !level)
         }
     };
     if clears {
@@ -45,12 +43,12 @@ fn start(knote: &mut Knote) -> Result<()> {
     Ok(())
 }
 
-fn restart(knote: &mut Knote, change: &Kevent) -> Result<()> {
+fn restart<P: Platform>(knote: &mut Knote, change: &Kevent) -> Result<()> {
     let asked_to_clear = change.flags & EV_CLEAR;
     knote.flags = knote.flags & !(RETAKEN | EV_CLEAR) | change.flags & RETAKEN | asked_to_clear;
     knote.fflags = change.fflags;
     knote.data = change.data;
-    start(knote)
+    start::<P>(knote)
 }
 
 impl<P: Platform> Filter<P> for Timer {
@@ -59,7 +57,7 @@ impl<P: Platform> Filter<P> for Timer {
     }
 
     fn attach(&self, knote: &mut Knote, port: &mut P, _token: Token) -> Result<()> {
-        start(knote)?;
+        start::<P>(knote)?;
         port.prepare_alarm()
     }
 
@@ -70,7 +68,7 @@ impl<P: Platform> Filter<P> for Timer {
 
     fn touch(&self, knote: &mut Knote, why: Touch<'_>, _port: &mut P, _token: Token) -> Result<()> {
         match why {
-            Touch::Register(change) if change.flags & EV_ADD != 0 => restart(knote, change),
+            Touch::Register(change) if change.flags & EV_ADD != 0 => restart::<P>(knote, change),
             // EV_ENABLE and the like touch neither period nor count.
             Touch::Register(_) => Ok(()),
             Touch::Process => {
@@ -86,7 +84,7 @@ impl<P: Platform> Filter<P> for Timer {
         let Body::Timer { next, period, count } = &mut knote.body else {
             return Err(Errno::EINVAL);
         };
-        let now = sys::now();
+        let now = P::now();
         if *next <= now {
             let missed = now.since(*next).0.checked_div(period.0);
             match missed {

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Caller, Entered, Home, Queue, Stop, Wake};
+use super::{Caller, Entered, Home, Queue, Stop, Wake, ring};
 use crate::errno::{Errno, Result};
 use crate::event::{
     EV_ADD, EV_DELETE, EV_DISABLE, EV_ENABLE, EV_FORCEONESHOT, EV_KEEPUDATA, EV_RECEIPT,
@@ -45,7 +45,7 @@ pub(super) fn all<P: Platform, C: Caller>(
                 Answer::None => {}
                 Answer::Written => answered += 1,
                 Answer::Stop(result) => {
-                    finish(&mut queue, number, Wake::One)?;
+                    finish(home, tenant, number, queue)?;
                     return result.map(Next::Return).map_err(Stop::Failed);
                 }
             }
@@ -60,7 +60,7 @@ pub(super) fn all<P: Platform, C: Caller>(
             queue.settle(Wake::Myself)?;
             return Ok(Next::Collect { expedite: !queue.ready.is_empty() });
         }
-        finish(&mut queue, number, Wake::One)?;
+        finish(home, tenant, number, queue)?;
         if next.is_none() {
             return Ok(Next::Return(answered));
         }
@@ -70,15 +70,19 @@ pub(super) fn all<P: Platform, C: Caller>(
 /// Lets others see what was applied. A call that does not wait must find out
 /// here whether its queue is still there.
 fn finish<P: Platform>(
-    queue: &mut Entered<'_, P>,
+    home: &Home<P>,
+    tenant: u32,
     number: Descriptor,
-    wake: Wake,
+    mut queue: Entered<'_, P>,
 ) -> core::result::Result<(), Stop> {
-    let settled = queue.settle(wake);
+    let settled = queue.settle(Wake::One);
+    if settled == Ok(true) {
+        return ring(home, tenant, queue);
+    }
     if queue.is_gone(number) {
         return Err(Stop::Gone);
     }
-    settled.map_err(Stop::Failed)
+    settled.map(|_| ()).map_err(Stop::Failed)
 }
 
 enum Answer {

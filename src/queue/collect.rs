@@ -8,7 +8,7 @@ use crate::errno::Errno;
 use crate::event::{EV_EOF, Kevent};
 use crate::filter::{self, Filter, Outcome, Report, Touch};
 use crate::knote::{Body, Knote, Slot};
-use crate::sys::{self, Arm, Bell, Descriptor, Hint, Platform, Readiness, Token};
+use crate::sys::{Arm, Descriptor, Hint, Platform, Readiness, Token};
 
 /// How often a call that must not sleep looks again after hints that led to
 /// nothing: something that is ready may stand behind them.
@@ -90,9 +90,7 @@ impl<P: Platform> Queue<P> {
             match self.port.next_hint(found, caller.room()) {
                 Ok(None) => return Ok(()),
                 Ok(Some(Hint::Watched(token, seen))) => self.hinted(token, seen, caller),
-                // A ring is over once a wait has taken it; a hold goes on.
-                Ok(Some(Hint::Bell)) if self.bell == Bell::Ring => self.bell = Bell::Rest,
-                Ok(Some(Hint::Bell)) => {}
+                Ok(Some(Hint::Bell)) => self.bell_taken(),
                 Ok(Some(Hint::Alarm)) => self.expire(),
                 Err(Errno::EBADF) => return Err(Stop::Gone),
                 Err(error) => return Err(Stop::Failed(error)),
@@ -102,7 +100,7 @@ impl<P: Platform> Queue<P> {
 
     /// Puts on the list what its alarm has called.
     fn expire(&mut self) {
-        let now = sys::now();
+        let now = P::now();
         while let Some(slot) = self.alarms.pop_due(now) {
             self.ready.push(slot);
         }

@@ -70,6 +70,11 @@ pub(crate) struct Queue<P: Platform> {
     port: P,
     /// The bell as last set, and not yet taken by a wait.
     bell: Bell,
+    /// Threads that have let go of the lock to ring. Until they are back
+    /// nobody else sets the bell.
+    ringers: u32,
+    /// A wait has taken the bell's hint while they were out.
+    taken: bool,
     /// What the platform's alarm is set to.
     alarm: Option<Moment>,
     /// The number of the present scan: at most one event a knote in each.
@@ -95,6 +100,8 @@ impl<P: Platform> Queue<P> {
             alarms: Alarms::new(),
             port,
             bell: Bell::Rest,
+            ringers: 0,
+            taken: false,
             alarm: None,
             scan: 0,
         }
@@ -115,27 +122,54 @@ impl<P: Platform> Queue<P> {
     }
 
     /// Makes bell and alarm agree with the lists, before the lock is let go.
-    fn settle(&mut self, wake: Wake) -> Result<()> {
-        let bell = match (self.ready.is_empty(), self.bell, wake) {
-            (true, Bell::Rest, _) => None,
-            (true, ..) => Some(Bell::Rest),
-            // Rung and not yet taken: a waiter is on its way, or the next one
-            // will find it. Held: every one does.
-            (false, Bell::Ring | Bell::Hold, _) => None,
-            (false, Bell::Rest, Wake::One) => Some(Bell::Ring),
-            (false, Bell::Rest, Wake::All) => Some(Bell::Hold),
-            (false, Bell::Rest, Wake::Myself) => None,
-        };
-        if let Some(bell) = bell {
-            self.port.bell(bell)?;
-            self.bell = bell;
-        }
+    /// `true`: the caller must ring, and do it without the lock, or the thread
+    /// that it wakes would find the lock taken: see [`ring`].
+    fn settle(&mut self, wake: Wake) -> Result<bool> {
         let first = self.alarms.first();
         if first != self.alarm {
             self.port.alarm(first)?;
             self.alarm = first;
         }
-        Ok(())
+        if self.ringers > 0 {
+            return Ok(false);
+        }
+        let bell = match (self.ready.is_empty(), self.bell, wake) {
+            (true, Bell::Rest, _) => return Ok(false),
+            (true, ..) => Bell::Rest,
+            // Rung and not yet taken: a waiter is on its way, or the next one
+            // will find it. Held: every one does.
+            (false, Bell::Ring | Bell::Hold, _) => return Ok(false),
+            (false, Bell::Rest, Wake::One) => {
+                self.ringers = 1;
+                return Ok(true);
+            }
+            (false, Bell::Rest, Wake::All) => Bell::Hold,
+            (false, Bell::Rest, Wake::Myself) => return Ok(false),
+        };
+        self.port.bell(bell)?;
+        self.bell = bell;
+        Ok(false)
+    }
+
+    /// The ringer is back.
+    fn rung(&mut self) -> Result<()> {
+        self.ringers = 0;
+        if !core::mem::replace(&mut self.taken, false) {
+            self.bell = Bell::Ring;
+        }
+        // What came onto the list since, or stayed there because the one who
+        // took the hint had no room, is announced to everybody.
+        self.settle(Wake::All).map(|_| ())
+    }
+
+    /// A wait has taken the bell's hint. A ring is over with that; a hold goes
+    /// on.
+    fn bell_taken(&mut self) {
+        if self.ringers > 0 {
+            self.taken = true;
+        } else if self.bell == Bell::Ring {
+            self.bell = Bell::Rest;
+        }
     }
 
     /// Has the queue's number become something else? Asked when a call failed
@@ -172,9 +206,13 @@ impl<P: Platform> Home<P> {
         room.tenant
     }
 
-    /// The tenant leaves.
+    /// The tenant leaves, unless some thread is out ringing its bell.
     pub(crate) fn clear(&self) -> Option<Queue<P>> {
         let mut room = self.room.lock();
+        let leaves = room.queue.as_ref().is_some_and(|queue| queue.ringers == 0);
+        if !leaves {
+            return None;
+        }
         room.tenant = room.tenant.wrapping_add(1);
         room.queue.take()
     }
@@ -202,6 +240,24 @@ impl<P: Platform> Home<P> {
 }
 
 type Entered<'a, P> = MappedMutexGuard<'a, crate::sys::RawLock, Queue<P>>;
+
+/// Wakes one waiter for what is on the list.
+///
+/// The lock is let go first: the woken thread wants it, and on a busy machine
+/// runs before this one goes on.
+fn ring<P: Platform>(
+    home: &Home<P>,
+    tenant: u32,
+    queue: Entered<'_, P>,
+) -> core::result::Result<(), Stop> {
+    let ringer = queue.port.ringer();
+    drop(queue);
+    let rung = P::ring(ringer);
+    let mut queue = home.enter(tenant)?;
+    queue.rung()?;
+    // It fails if the number is no longer the queue.
+    rung.map_err(|_| Stop::Gone)
+}
 
 /// A call of kevent() on the queue that lives here as `tenant` and is known to
 /// the caller by `number`.

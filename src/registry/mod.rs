@@ -235,7 +235,8 @@ impl<P: Platform> Registry<P> {
         self.numbers.prepare(number)?;
         // The kernel gave the number out: whatever had it has been closed.
         if let Some(last) = self.numbers.get(number) {
-            self.lose(roster, number, last);
+            self.numbers.set(number, None);
+            self.ask_after(roster, last.home);
         }
         let Some(resident) = roster.residents.get_mut(at as usize) else {
             return Err(Errno::ENOMEM);
@@ -318,13 +319,8 @@ impl<P: Platform> Registry<P> {
         }
     }
 
-    /// The number is not this queue any more.
-    fn lose(&self, roster: &mut Roster<P>, number: Descriptor, entry: Entry) {
-        self.numbers.set(number, None);
-        self.ask_after(roster, entry.home);
-    }
-
-    /// As `lose`, unless somebody was quicker.
+    /// A call found that the number is not this queue any more, unless somebody
+    /// was quicker.
     fn forget(&self, number: Descriptor, tenant: u32) {
         let mut roster = self.roster.lock();
         if let Some(entry) = self.numbers.get(number).filter(|entry| entry.tenant == tenant) {
@@ -367,7 +363,10 @@ impl<P: Platform> Registry<P> {
         }
         let Roster { residents, vacant, graves, spares, .. } = roster;
         sys::own_descriptors(|number| {
-            if self.numbers.get(number).is_some() {
+            let ours = self.numbers.get(number).is_some()
+                || spares.iter().any(|spare| spare.owns(number))
+                || graves.iter().any(|at| self.grave_owns(*at, number));
+            if ours || sys::descriptor_state(number) != DescriptorState::Queue {
                 return;
             }
             graves.retain(|at| match residents.get_mut(*at as usize) {
@@ -375,17 +374,24 @@ impl<P: Platform> Registry<P> {
                 None => false,
             });
         });
-        for at in graves.drain(..) {
-            let Some(resident) = residents.get_mut(at as usize) else { continue };
-            resident.state = State::Vacant;
-            if let Some(queue) = self.home(at).and_then(Home::clear) {
-                let spare = queue.into_spare();
-                if spares.len() < SPARES {
-                    spares.push(spare);
-                }
+        // One that stays is being rung by a thread that does not know yet.
+        graves.retain(|at| {
+            let Some(queue) = self.home(*at).and_then(Home::clear) else { return true };
+            let spare = queue.into_spare();
+            if spares.len() < SPARES {
+                spares.push(spare);
             }
-            vacant.push(at);
-        }
+            if let Some(resident) = residents.get_mut(*at as usize) {
+                resident.state = State::Vacant;
+            }
+            vacant.push(*at);
+            false
+        });
+    }
+
+    fn grave_owns(&self, at: u32, number: Descriptor) -> bool {
+        let home = self.home(at);
+        home.and_then(|home| home.visit(|queue| queue.port().owns(number))) == Some(true)
     }
 
     /// In a forked child, in the handler: closes what would be closed natively

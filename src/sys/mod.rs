@@ -17,14 +17,14 @@
 //! | `PerProcess` | a value that a forked child starts anew |
 //! | `descriptor_state`, `own_descriptors` | what a number is, and which are open |
 //! | `at_fork_in_child` | a call in every forked child |
-//! | `now`, `wall`, `thread_id`, `errno`, `set_errno`, `print` | small services |
+//! | `thread_id`, `errno`, `set_errno`, `print` | small services |
 //!
-//! Every method but [`Platform::wait`] is called with the queue's lock held,
+//! Every method but [`Platform::wait`] and [`Platform::ring`] is called with the queue's lock held,
 //! must not sleep, and must not allocate in the steady state. `wait` is called
 //! with no lock held and nothing on the stack that needs dropping: the thread
 //! may be cancelled there, or leave by longjmp out of a signal handler.
 
-use crate::clock::{Moment, Patience};
+use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 
 /// A descriptor of the application's, or one of ours.
@@ -191,6 +191,8 @@ pub(crate) enum DescriptorState {
 pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// What a waiting thread needs; plain data.
     type Waiter: Copy;
+    /// What a thread needs to ring the bell; plain data.
+    type Ringer: Copy;
     /// Where a wait puts what it found; plain data.
     type Found;
 
@@ -207,6 +209,9 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
 
     /// Is this number this very queue? Asks the kernel and changes nothing.
     fn answers_to(&self, number: Descriptor) -> bool;
+
+    /// Is this number one of the queue's private descriptors?
+    fn owns(&self, number: Descriptor) -> bool;
 
     /// From now on the queue is reached by this number.
     fn reach(&mut self, number: Descriptor);
@@ -256,11 +261,24 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Sets the bell.
     fn bell(&mut self, bell: Bell) -> Result<()>;
 
+    /// What [`Platform::ring`] needs.
+    fn ringer(&self) -> Self::Ringer;
+
+    /// Sets the bell to [`Bell::Ring`], without the lock: it wakes a thread
+    /// that wants the lock at once. Nobody else sets the bell meanwhile.
+    fn ring(ringer: Self::Ringer) -> Result<()>;
+
     /// Makes sure that [`Platform::alarm`] will not fail for want of anything.
     fn prepare_alarm(&mut self) -> Result<()>;
 
     /// Sets the alarm; one in the past goes off at once, `None` never.
     fn alarm(&mut self, at: Option<Moment>) -> Result<()>;
+
+    /// The monotonic clock.
+    fn now() -> Moment;
+
+    /// The time of day, as a span since 1970.
+    fn wall() -> Span;
 
     /// Is this number of the application's open?
     fn is_open(&self, fd: Descriptor) -> bool;
@@ -305,6 +323,6 @@ use linux as imp;
 compile_error!("this platform has no backend: see sys/mod.rs for what one must supply");
 
 pub(crate) use imp::{
-    Native, PerProcess, RawLock, at_fork_in_child, descriptor_state, errno, now, own_descriptors,
-    print, set_errno, thread_id, wall,
+    Native, PerProcess, RawLock, at_fork_in_child, descriptor_state, errno, own_descriptors, print,
+    set_errno, thread_id,
 };

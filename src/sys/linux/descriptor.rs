@@ -94,14 +94,12 @@ pub(crate) fn descriptor_state(fd: Descriptor) -> DescriptorState {
     }
 }
 
-/// Calls `each` with every open number that could be a queue.
+/// Calls `each` with every open number.
 pub(crate) fn own_descriptors(mut each: impl FnMut(Descriptor)) {
     let Ok(folder) = std::fs::read_dir("/proc/self/fd") else { return };
     for entry in folder.flatten() {
         let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        if let Some(fd) = number.filter(|fd| is_epoll(*fd)) {
-            each(fd);
-        }
+        number.map(&mut each);
     }
 }
 

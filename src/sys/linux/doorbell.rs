@@ -33,6 +33,6 @@ pub(super) fn hang(set: Descriptor, bell: &OwnedFd, data: u64) -> Result<()> {
     epoll::add(set, bell.as_raw_fd(), mask(Bell::Rest), data)
 }
 
-pub(super) fn set(set: Descriptor, bell: &OwnedFd, state: Bell, data: u64) -> Result<()> {
-    epoll::modify(set, bell.as_raw_fd(), mask(state), data)
+pub(super) fn set(set: Descriptor, bell: Descriptor, state: Bell, data: u64) -> Result<()> {
+    epoll::modify(set, bell, mask(state), data)
 }

@@ -6,11 +6,12 @@
 //! are watched, the second goes into a second set, nested in the first, so
 //! that each side has its own mode and no write edge comes with every read.
 
+use super::Native;
 use super::descriptor::{check, last_error, move_up};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicBool, AtomicPtr, Ordering};
-use crate::sys::{Arm, Descriptor, Readiness, Side, Token};
+use crate::sys::{Arm, Descriptor, Platform, Readiness, Side, Token};
 use core::mem::MaybeUninit;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
@@ -164,7 +165,7 @@ pub(super) fn wait(
         Patience::Until(moment) => moment,
     };
     loop {
-        let left = until.since(super::now());
+        let left = until.since(Native::now());
         if left == Span::ZERO {
             return poll(set, events, most);
         }

@@ -59,6 +59,14 @@ pub(crate) struct Waiter {
     number: Descriptor,
 }
 
+/// What it takes to ring.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Ringer {
+    number: Descriptor,
+    doorbell: Descriptor,
+    data: u64,
+}
+
 /// What a wait found, and where it leads.
 pub(crate) struct Found {
     first: Batch,
@@ -139,6 +147,7 @@ impl Native {
 
 impl Platform for Native {
     type Waiter = Waiter;
+    type Ringer = Ringer;
     type Found = Found;
 
     const BATCH: usize = epoll::BATCH;
@@ -176,6 +185,11 @@ impl Platform for Native {
 
     fn answers_to(&self, number: Descriptor) -> bool {
         self.doorbell.as_ref().is_some_and(|doorbell| epoll::contains(number, doorbell))
+    }
+
+    fn owns(&self, number: Descriptor) -> bool {
+        let private = [&self.doorbell, &self.alarm, &self.second];
+        private.into_iter().flatten().any(|fd| fd.as_raw_fd() == number)
     }
 
     fn reach(&mut self, number: Descriptor) {
@@ -273,7 +287,7 @@ impl Platform for Native {
 
     fn bell(&mut self, bell: Bell) -> Result<()> {
         let Some(doorbell) = &self.doorbell else { return Err(Errno::EBADF) };
-        doorbell::set(self.number, doorbell, bell, self.private(BELL))?;
+        doorbell::set(self.number, doorbell.as_raw_fd(), bell, self.private(BELL))?;
         self.proved = true;
         Ok(())
     }
@@ -293,6 +307,24 @@ impl Platform for Native {
     fn alarm(&mut self, at: Option<Moment>) -> Result<()> {
         self.prepare_alarm()?;
         self.alarm.as_ref().map_or(Ok(()), |alarm| timerfd::set(alarm, at))
+    }
+
+    fn ringer(&self) -> Ringer {
+        let doorbell = self.doorbell.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        Ringer { number: self.number, doorbell, data: self.private(BELL) }
+    }
+
+    fn ring(ringer: Ringer) -> Result<()> {
+        doorbell::set(ringer.number, ringer.doorbell, Bell::Ring, ringer.data)
+    }
+
+    #[inline]
+    fn now() -> Moment {
+        Moment(clock(libc::CLOCK_MONOTONIC))
+    }
+
+    fn wall() -> Span {
+        Span(clock(libc::CLOCK_REALTIME))
     }
 
     fn is_open(&self, fd: Descriptor) -> bool {
@@ -348,17 +380,6 @@ impl Platform for Native {
             }
         }
     }
-}
-
-/// The monotonic clock.
-#[inline]
-pub(crate) fn now() -> Moment {
-    Moment(clock(libc::CLOCK_MONOTONIC))
-}
-
-/// The time of day, as nanoseconds since 1970.
-pub(crate) fn wall() -> Span {
-    Span(clock(libc::CLOCK_REALTIME))
 }
 
 fn clock(which: libc::clockid_t) -> u64 {
