@@ -34,8 +34,7 @@ use core::ffi::{c_int, c_uint};
 /// two are needed beside the one returned), ENOMEM.
 #[unsafe(no_mangle)]
 pub extern "C" fn kqueue() -> c_int {
-    let result = trace::call_plain("kqueue", None, registry::create);
-    or_minus_one(result)
+    or_minus_one(|| trace::call_plain("kqueue", None, registry::create))
 }
 
 /// NetBSD's and OpenBSD's kqueue() with flags of open(): O_CLOEXEC and
@@ -46,10 +45,11 @@ pub extern "C" fn kqueue() -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn kqueue1(flags: c_int) -> c_int {
     let known = libc::O_CLOEXEC | libc::O_NONBLOCK;
-    let result = trace::call_plain("kqueue1", Some(flags.cast_unsigned()), || {
-        if flags & !known != 0 { Err(Errno::EINVAL) } else { registry::create() }
-    });
-    or_minus_one(result)
+    or_minus_one(|| {
+        trace::call_plain("kqueue1", Some(flags.cast_unsigned()), || {
+            if flags & !known != 0 { Err(Errno::EINVAL) } else { registry::create() }
+        })
+    })
 }
 
 /// FreeBSD's kqueue() with flags: KQUEUE_CLOEXEC is accepted and changes
@@ -58,10 +58,11 @@ pub extern "C" fn kqueue1(flags: c_int) -> c_int {
 /// Returns as kqueue(); also EINVAL: another flag.
 #[unsafe(no_mangle)]
 pub extern "C" fn kqueuex(flags: c_uint) -> c_int {
-    let result = trace::call_plain("kqueuex", Some(flags), || {
-        if flags & !KQUEUE_CLOEXEC != 0 { Err(Errno::EINVAL) } else { registry::create() }
-    });
-    or_minus_one(result)
+    or_minus_one(|| {
+        trace::call_plain("kqueuex", Some(flags), || {
+            if flags & !KQUEUE_CLOEXEC != 0 { Err(Errno::EINVAL) } else { registry::create() }
+        })
+    })
 }
 
 /// Applies changes to a queue, then waits for events.
@@ -101,7 +102,7 @@ pub unsafe extern "C" fn kevent(
     let lists = unsafe { Lists::new(changelist, nchanges, eventlist, nevents) };
     // SAFETY: the same.
     let timeout = unsafe { read_timeout(timeout) };
-    or_minus_one(lists.and_then(|lists| call(kq, "kevent", lists.waiting(timeout))))
+    or_minus_one(|| lists.and_then(|lists| call(kq, "kevent", lists.waiting(timeout))))
 }
 
 /// Darwin's kevent() with wider entries and flags: KEVENT_FLAG_IMMEDIATE does
@@ -124,7 +125,7 @@ pub unsafe extern "C" fn kevent64(
     timeout: *const libc::timespec,
 ) -> c_int {
     if flags & !(KEVENT_FLAG_IMMEDIATE | KEVENT_FLAG_ERROR_EVENTS) != 0 {
-        return or_minus_one(Err(Errno::EINVAL));
+        return or_minus_one(|| Err(Errno::EINVAL));
     }
     // SAFETY: the caller's duty, as said above.
     let lists = unsafe { Lists::new(changelist, nchanges, eventlist, nevents) };
@@ -135,10 +136,12 @@ pub unsafe extern "C" fn kevent64(
         unsafe { read_timeout(timeout) }
     };
     let answers_only = flags & KEVENT_FLAG_ERROR_EVENTS != 0;
-    or_minus_one(lists.and_then(|lists| {
-        let lists = lists.waiting(timeout);
-        call(kq, "kevent64", if answers_only { lists.answers_only() } else { lists })
-    }))
+    or_minus_one(|| {
+        lists.and_then(|lists| {
+            let lists = lists.waiting(timeout);
+            call(kq, "kevent64", if answers_only { lists.answers_only() } else { lists })
+        })
+    })
 }
 
 /// libkqueue's: prepares the library, for programs linked to the archive.
@@ -182,15 +185,17 @@ unsafe fn read_timeout(timeout: *const libc::timespec) -> Timeout {
     }
 }
 
-/// The one way out to C: errno is set on failure and otherwise left alone.
-fn or_minus_one(result: Result<c_int>) -> c_int {
-    match result {
-        Ok(value) => value,
-        Err(error) => {
-            sys::set_errno(error);
-            -1
-        }
-    }
+/// The one way out to C: errno is set on failure and otherwise left alone, also
+/// by system calls that failed on the way to success.
+#[inline]
+fn or_minus_one(run: impl FnOnce() -> Result<c_int>) -> c_int {
+    let errno = sys::errno();
+    let (errno, value) = match run() {
+        Ok(value) => (errno, value),
+        Err(error) => (error, -1),
+    };
+    sys::set_errno(errno);
+    value
 }
 
 /// A timeout as a moment from now.
