@@ -94,7 +94,12 @@ pub unsafe extern "C" fn kevent(
     let lists = unsafe { Lists::new(changelist, nchanges, eventlist, nevents) };
     // SAFETY: the same.
     let timeout = unsafe { read_timeout(timeout) };
-    from_c(|| call(kq, "kevent", lists?.waiting(timeout)))
+    from_c(|| match lists {
+        Ok(lists) => call(kq, "kevent", lists.waiting(timeout)),
+        Err(error) => {
+            trace::refused("kevent", kq, (changelist, nchanges), (eventlist, nevents), error)
+        }
+    })
 }
 
 /// Darwin's kevent() with wider entries and flags: KEVENT_FLAG_IMMEDIATE does
@@ -116,8 +121,12 @@ pub unsafe extern "C" fn kevent64(
     flags: c_uint,
     timeout: *const libc::timespec,
 ) -> c_int {
-    // SAFETY: the caller's duty, as said above.
-    let lists = unsafe { Lists::new(changelist, nchanges, eventlist, nevents) };
+    let lists = if flags & !(KEVENT_FLAG_IMMEDIATE | KEVENT_FLAG_ERROR_EVENTS) != 0 {
+        Err(Errno::EINVAL)
+    } else {
+        // SAFETY: the caller's duty, as said above.
+        unsafe { Lists::new(changelist, nchanges, eventlist, nevents) }
+    };
     let timeout = if flags & KEVENT_FLAG_IMMEDIATE != 0 {
         Timeout::Of { sec: 0, nsec: 0 }
     } else {
@@ -125,12 +134,14 @@ pub unsafe extern "C" fn kevent64(
         unsafe { read_timeout(timeout) }
     };
     let answers_only = flags & KEVENT_FLAG_ERROR_EVENTS != 0;
-    from_c(|| {
-        if flags & !(KEVENT_FLAG_IMMEDIATE | KEVENT_FLAG_ERROR_EVENTS) != 0 {
-            return Err(Errno::EINVAL);
+    from_c(|| match lists {
+        Ok(lists) => {
+            let lists = lists.waiting(timeout);
+            call(kq, "kevent64", if answers_only { lists.answers_only() } else { lists })
         }
-        let lists = lists?.waiting(timeout);
-        call(kq, "kevent64", if answers_only { lists.answers_only() } else { lists })
+        Err(error) => {
+            trace::refused("kevent64", kq, (changelist, nchanges), (eventlist, nevents), error)
+        }
     })
 }
 

@@ -121,11 +121,36 @@ pub(super) fn call<E: Wire>(
     result
 }
 
+/// Traces a call whose arguments are refused: there are no lists to look into.
+#[cold]
+pub(super) fn refused<E>(
+    name: &'static str,
+    kq: c_int,
+    changes: (*const E, c_int),
+    events: (*mut E, c_int),
+    error: Errno,
+) -> Result<c_int> {
+    if is_on() {
+        call_line(name, kq, changes, events);
+        returned(name, Err(error));
+    }
+    Err(error)
+}
+
+fn call_line<E, N: fmt::Display>(
+    name: &str,
+    kq: c_int,
+    (changes, nchanges): (*const E, N),
+    (events, nevents): (*mut E, N),
+) {
+    say(format_args!("CALL  {name}({kq},{changes:p},{nchanges},{events:p},{nevents})"));
+}
+
 #[cold]
 fn called<E: Wire>(name: &str, kq: c_int, lists: &Lists<E>) {
     let (changes, events) = lists.pointers();
     let (nchanges, nevents) = lists.counts();
-    say(format_args!("CALL  {name}({kq},{changes:p},{nchanges},{events:p},{nevents})"));
+    call_line(name, kq, (changes, nchanges), (events, nevents));
     for index in 0..nchanges {
         if let Some(change) = lists.change(index) {
             structure(&change);

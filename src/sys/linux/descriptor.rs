@@ -16,7 +16,7 @@ impl From<nix::Error> for Errno {
 /// The calling thread's errno, as a value.
 #[cold]
 pub(super) fn last_error() -> Errno {
-    Errno::from(nix::Error::last())
+    Errno(nix::Error::last_raw())
 }
 
 /// What a libc function returned: -1 stands for errno.

@@ -425,12 +425,14 @@ pub(crate) fn thread_id() -> i32 {
 
 /// Sets the calling thread's errno.
 pub(crate) fn set_errno(errno: Errno) {
-    nix::Error::from_raw(errno.0).set();
+    nix::Error::set_raw(errno.0);
 }
 
-/// The calling thread's errno.
+/// The calling thread's errno, which may be any number that the caller put
+/// there: it never passes through nix's list of those that exist.
+#[inline]
 pub(crate) fn errno() -> Errno {
-    descriptor::last_error()
+    Errno(nix::Error::last_raw())
 }
 
 /// Writes a line to standard error, as one write.
