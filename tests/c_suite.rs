@@ -39,14 +39,7 @@ const EXIT_SKIPPED: i32 = 77;
 /// What valgrind exits with when it, not the case, found an error.
 const EXIT_VALGRIND: i32 = 99;
 
-const CFLAGS: [&str; 6] = [
-    "-std=c11",
-    "-D_GNU_SOURCE",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-pthread",
-];
+const CFLAGS: [&str; 6] = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"];
 
 /// The variables by which a surrounding cargo or make would reach our tools
 /// or the cases: cargo's library path, for one, would win over the rpath, and
@@ -94,9 +87,7 @@ fn command(program: impl AsRef<OsStr>) -> Command {
 
 /// Runs a tool to its end: its standard output, or all that it said.
 fn output_of(command: &mut Command) -> Result<String, String> {
-    let output = command
-        .output()
-        .map_err(|error| format!("{command:?}: {error}"))?;
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
         return Ok(text);
@@ -115,11 +106,7 @@ struct Stage {
 impl Stage {
     /// Installs the profile that the suite itself was built in.
     fn install() -> Result<Self, String> {
-        let profile = if cfg!(debug_assertions) {
-            "debug"
-        } else {
-            "release"
-        };
+        let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
         // <target>/tmp is cargo's for us; the stage lies beside it, so that
         // it follows a target directory that the caller chose.
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
@@ -145,19 +132,12 @@ impl Stage {
         )?;
         let pc = find(&prefix, OsStr::new("libkqueue.pc"))
             .ok_or_else(|| format!("no libkqueue.pc under {}", prefix.display()))?;
-        let pkgconfig = pc
-            .parent()
-            .ok_or("libkqueue.pc lies in no directory")?
-            .to_path_buf();
+        let pkgconfig = pc.parent().ok_or("libkqueue.pc lies in no directory")?.to_path_buf();
         let cc = env::var("CC")
             .ok()
             .filter(|cc| !cc.trim().is_empty())
             .unwrap_or_else(|| "cc".to_owned());
-        Ok(Self {
-            pkgconfig,
-            programs,
-            cc,
-        })
+        Ok(Self { pkgconfig, programs, cc })
     }
 
     /// What pkg-config answers when it knows the stage and nothing else.
@@ -191,8 +171,7 @@ impl Stage {
                     .arg(format!("-Wl,-rpath,{libdir}"));
             }
             Variant::Static => {
-                cc.args(self.pkg_config(&["--static", "--cflags"])?)
-                    .arg(source);
+                cc.args(self.pkg_config(&["--static", "--cflags"])?).arg(source);
                 let mut archives = 0;
                 for word in self.pkg_config(&["--static", "--libs"])? {
                     // Only this one library comes as an archive: what it
@@ -290,11 +269,10 @@ impl Runner {
                 Err(format!("valgrind found errors\n{said}").into())
             }
             Some(code) => Err(format!("exit status {code}\n{said}").into()),
-            None => Err(format!(
-                "killed by signal {}\n{said}",
-                status.signal().unwrap_or_default()
-            )
-            .into()),
+            None => {
+                Err(format!("killed by signal {}\n{said}", status.signal().unwrap_or_default())
+                    .into())
+            }
         }
     }
 }
@@ -343,9 +321,7 @@ fn trials(stage: &Stage, source: &Path, variant: Variant, runner: &Arc<Runner>) 
         .lines()
         .map(|case| {
             let (program, runner, case) = (program.clone(), Arc::clone(runner), case.to_owned());
-            Trial::ignorable_test(format!("{prefix}::{case}"), move || {
-                runner.run(&program, &case)
-            })
+            Trial::ignorable_test(format!("{prefix}::{case}"), move || runner.run(&program, &case))
         })
         .collect()
 }
@@ -369,11 +345,8 @@ fn sources() -> Result<Vec<PathBuf>, String> {
 fn collect(runner: &Arc<Runner>) -> Result<Vec<Trial>, String> {
     let stage = Stage::install()?;
     let sources = sources()?;
-    let variants: &[Variant] = if runner.valgrind {
-        &[Variant::Shared]
-    } else {
-        &[Variant::Shared, Variant::Static]
-    };
+    let variants: &[Variant] =
+        if runner.valgrind { &[Variant::Shared] } else { &[Variant::Shared, Variant::Static] };
     // A thread a variant: linking the archive takes most of the time.
     thread::scope(|scope| {
         let workers: Vec<_> = variants

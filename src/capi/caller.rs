@@ -115,6 +115,13 @@ impl<E: Wire> Lists<E> {
         Lists { collects: false, ..self }
     }
 
+    /// Begins anew, for the call goes to another queue; `false` if an entry
+    /// has been written, perhaps over a change.
+    pub(super) fn rewind(&mut self) -> bool {
+        self.changes_read = 0;
+        self.events_written == 0
+    }
+
     pub(super) fn timeout(&self) -> Timeout {
         self.timeout
     }

@@ -10,6 +10,7 @@
 
 mod caller;
 mod library;
+mod log;
 mod trace;
 
 use crate::clock::{Patience, Span};
@@ -34,7 +35,7 @@ use core::ffi::{c_int, c_uint};
 /// two are needed beside the one returned), ENOMEM.
 #[unsafe(no_mangle)]
 pub extern "C" fn kqueue() -> c_int {
-    or_minus_one(|| trace::call_plain("kqueue", None, registry::create))
+    from_c(|| trace::call_plain("kqueue", None, registry::create))
 }
 
 /// NetBSD's and OpenBSD's kqueue() with flags of open(): O_CLOEXEC and
@@ -44,12 +45,8 @@ pub extern "C" fn kqueue() -> c_int {
 /// Returns as kqueue(); also EINVAL: another flag.
 #[unsafe(no_mangle)]
 pub extern "C" fn kqueue1(flags: c_int) -> c_int {
-    let known = libc::O_CLOEXEC | libc::O_NONBLOCK;
-    or_minus_one(|| {
-        trace::call_plain("kqueue1", Some(flags.cast_unsigned()), || {
-            if flags & !known != 0 { Err(Errno::EINVAL) } else { registry::create() }
-        })
-    })
+    let known = (libc::O_CLOEXEC | libc::O_NONBLOCK).cast_unsigned();
+    create_with("kqueue1", flags.cast_unsigned(), known)
 }
 
 /// FreeBSD's kqueue() with flags: KQUEUE_CLOEXEC is accepted and changes
@@ -58,11 +55,7 @@ pub extern "C" fn kqueue1(flags: c_int) -> c_int {
 /// Returns as kqueue(); also EINVAL: another flag.
 #[unsafe(no_mangle)]
 pub extern "C" fn kqueuex(flags: c_uint) -> c_int {
-    or_minus_one(|| {
-        trace::call_plain("kqueuex", Some(flags), || {
-            if flags & !KQUEUE_CLOEXEC != 0 { Err(Errno::EINVAL) } else { registry::create() }
-        })
-    })
+    create_with("kqueuex", flags, KQUEUE_CLOEXEC)
 }
 
 /// Applies changes to a queue, then waits for events.
@@ -102,7 +95,7 @@ pub unsafe extern "C" fn kevent(
     let lists = unsafe { Lists::new(changelist, nchanges, eventlist, nevents) };
     // SAFETY: the same.
     let timeout = unsafe { read_timeout(timeout) };
-    or_minus_one(|| match lists {
+    from_c(|| match lists {
         Ok(lists) => call(kq, "kevent", lists.waiting(timeout)),
         Err(error) => {
             trace::refused("kevent", kq, (changelist, nchanges), (eventlist, nevents), error)
@@ -142,7 +135,7 @@ pub unsafe extern "C" fn kevent64(
         unsafe { read_timeout(timeout) }
     };
     let answers_only = flags & KEVENT_FLAG_ERROR_EVENTS != 0;
-    or_minus_one(|| match lists {
+    from_c(|| match lists {
         Ok(lists) => {
             let lists = lists.waiting(timeout);
             call(kq, "kevent64", if answers_only { lists.answers_only() } else { lists })
@@ -164,20 +157,37 @@ pub extern "C" fn libkqueue_init() -> c_int {
 /// up. Their descriptors and memory are given back here at the latest.
 #[unsafe(no_mangle)]
 pub extern "C" fn libkqueue_drain_pending_close() {
-    let errno = sys::errno();
-    registry::sweep_all();
-    sys::set_errno(errno);
+    from_c(|| {
+        registry::sweep_all();
+        Ok(0)
+    });
+}
+
+/// Makes a queue if no flag is unknown.
+fn create_with(name: &'static str, flags: c_uint, known: c_uint) -> c_int {
+    from_c(|| {
+        trace::call_plain(name, Some(flags), || {
+            if flags & !known != 0 { Err(Errno::EINVAL) } else { registry::create() }
+        })
+    })
 }
 
 /// Runs a call of the kevent family.
 fn call<E: Wire>(kq: c_int, name: &'static str, mut lists: Lists<E>) -> Result<c_int> {
     trace::call(name, kq, &mut lists, |lists| {
-        let found = registry::find(kq)?;
-        match queue::kevent(found.home, found.tenant, kq, lists) {
-            // As many as there is room for, which was counted by an int.
-            Ok(entries) => Ok(c_int::try_from(entries).unwrap_or(c_int::MAX)),
-            Err(Stop::Failed(error)) => Err(error),
-            Err(Stop::Gone) => Err(registry::gone(kq, &found)),
+        let mut found = registry::find(kq)?;
+        loop {
+            match queue::kevent(found.home, found.tenant, kq, lists) {
+                // As many as there is room for, which was counted by an int.
+                Ok(entries) => return Ok(c_int::try_from(entries).unwrap_or(c_int::MAX)),
+                Err(Stop::Failed(error)) => return Err(error),
+                // Unless the number is another of our queues by now, that is
+                // the end. Changes that went to the old one went with it.
+                Err(Stop::Gone) => found = registry::find_another(kq, &found)?,
+            }
+            if !lists.rewind() {
+                return Err(Errno::EBADF);
+            }
         }
     })
 }
@@ -194,17 +204,21 @@ unsafe fn read_timeout(timeout: *const libc::timespec) -> Timeout {
     }
 }
 
-/// The one way out to C: errno is set on failure and otherwise left alone, also
-/// by system calls that failed on the way to success.
+/// The one way in from C, and out: errno is set on failure, and on success is
+/// what it was, whatever was tried in between.
 #[inline]
-fn or_minus_one(run: impl FnOnce() -> Result<c_int>) -> c_int {
+fn from_c(run: impl FnOnce() -> Result<c_int>) -> c_int {
     let errno = sys::errno();
-    let (errno, value) = match run() {
-        Ok(value) => (errno, value),
-        Err(error) => (error, -1),
-    };
-    sys::set_errno(errno);
-    value
+    match run() {
+        Ok(value) => {
+            sys::set_errno(errno);
+            value
+        }
+        Err(error) => {
+            sys::set_errno(error);
+            -1
+        }
+    }
 }
 
 /// A timeout as a moment from now.

@@ -16,8 +16,10 @@ use crate::knote::{Body, Knote};
 use crate::sys::{Descriptor, Platform, Readiness, Sample, Side, Source, Token};
 use core::ffi::c_short;
 
-/// How soon to look again where nothing tells of the change.
-const RECHECK: Span = Span::millis(10);
+/// How soon to look again where nothing tells of the change: at a send buffer
+/// that drains towards its mark, and at a file that nobody can watch.
+pub(super) const DRAINING: Span = Span::millis(10);
+pub(super) const UNWATCHED: Span = Span::millis(100);
 
 pub(super) fn key(filter: c_short, ident: usize) -> Result<Key> {
     match Descriptor::try_from(ident) {
@@ -83,6 +85,7 @@ pub(super) fn rearm<P: Platform>(
 ) -> Result<()> {
     let mut source = source(knote)?;
     port.rearm(number(knote), side, &mut source, knote.arm(), token)?;
+    knote.armed();
     knote.body = Body::Descriptor(source);
     Ok(())
 }
@@ -115,7 +118,7 @@ pub(super) fn is_unwatched(knote: &Knote) -> bool {
     matches!(knote.body, Body::Descriptor(source) if !source.repeats)
 }
 
-/// When to look again at what nobody tells of.
-pub(super) fn recheck<P: Platform>() -> Option<Moment> {
-    Some(P::now().after(RECHECK))
+/// When to look again.
+pub(super) fn look_after<P: Platform>(span: Span) -> Option<Moment> {
+    Some(P::now().after(span))
 }

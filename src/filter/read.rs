@@ -68,7 +68,9 @@ impl<P: Platform> Filter<P> for Read {
             (true, _) => fire,
             // Below the mark: what is there would be reported without end.
             (false, Some(_)) if sample.ready => Outcome::Gate(None),
-            (false, _) if !source.wakes => Outcome::Idle(descriptor::recheck::<P>()),
+            (false, _) if !source.wakes => {
+                Outcome::Idle(descriptor::look_after::<P>(descriptor::UNWATCHED))
+            }
             (false, _) => Outcome::Idle(None),
         })
     }

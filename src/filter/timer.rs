@@ -72,7 +72,9 @@ impl<P: Platform> Filter<P> for Timer {
             // EV_ENABLE and the like touch neither period nor count.
             Touch::Register(_) => Ok(()),
             Touch::Process => {
-                if let Body::Timer { count, .. } = &mut knote.body {
+                // Without EV_CLEAR (an EV_DISPATCH of a time of day) it stays
+                // expired.
+                if let (true, Body::Timer { count, .. }) = (knote.is_clear(), &mut knote.body) {
                     *count = 0;
                 }
                 Ok(())

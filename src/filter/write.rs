@@ -58,7 +58,9 @@ impl<P: Platform> Filter<P> for Write {
             Some(mark) if sample.amount >= mark => fire,
             // A buffer that never was full gives no sign while it drains, so
             // only the clock can tell when it has come down to the mark.
-            Some(_) if sample.ready => Outcome::Gate(descriptor::recheck::<P>()),
+            Some(_) if sample.ready => {
+                Outcome::Gate(descriptor::look_after::<P>(descriptor::DRAINING))
+            }
             Some(_) => Outcome::Idle(None),
             None if sample.ready => fire,
             None => Outcome::Idle(None),

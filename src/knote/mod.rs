@@ -3,12 +3,13 @@
 //! A knote keeps the request (`fflags`, `data`, `udata` as last given), its
 //! behaviour (`flags`, fixed when it is made) and its status:
 //!
-//! | DISABLED | FORCED | GATED | meaning |
-//! |---|---|---|---|
-//! | 0 | 0 | 0 | enabled; armed as its behaviour says |
-//! | 0 | 0 | 1 | enabled; the kernel calls it ready and the filter does not, so it is armed for edges only, lest every wait find it |
-//! | 0 | 1 | any | to be returned now, whatever its condition, and deleted |
-//! | 1 | any | 0 | disabled; armed off, silent |
+//! | DISABLED | FORCED | GATED | SPENT | meaning |
+//! |---|---|---|---|---|
+//! | 0 | 0 | 0 | 0 | enabled; armed as its behaviour says |
+//! | 0 | 0 | 1 | 0 | enabled; the kernel calls it ready and the filter does not, so it is armed for edges only, lest every wait find it |
+//! | 0 | 0 | 0 | 1 | enabled; its one hint has come and it stands on the list, or must be armed again |
+//! | 0 | 1 | any | any | to be returned now, whatever its condition, and deleted |
+//! | 1 | any | 0 | any | disabled; armed off, silent |
 //!
 //! Natively a knote also has bits ACTIVE and QUEUED. Here QUEUED is being on
 //! the [`ready`] list, and ACTIVE needs no bit: whoever enables a knote has it
@@ -66,6 +67,7 @@ pub(crate) struct Knote {
     disabled: bool,
     forced: bool,
     gated: bool,
+    spent: bool,
 }
 
 /// The actions, which are not part of a knote's behaviour. EV_ADD stays in the
@@ -87,6 +89,7 @@ impl Knote {
             disabled: change.flags & EV_DISABLE != 0,
             forced: false,
             gated: false,
+            spent: false,
         }
     }
 
@@ -100,6 +103,20 @@ impl Knote {
 
     pub(crate) fn is_gated(&self) -> bool {
         self.gated
+    }
+
+    /// A hint has come: one that was armed for one has had it.
+    pub(crate) fn hinted(&mut self) {
+        self.spent = self.arm() == Arm::Once;
+    }
+
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent
+    }
+
+    /// The platform has armed it as [`Knote::arm`] says.
+    pub(crate) fn armed(&mut self) {
+        self.spent = false;
     }
 
     pub(crate) fn is_oneshot(&self) -> bool {

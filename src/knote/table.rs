@@ -93,6 +93,11 @@ impl Table {
         }
     }
 
+    /// Would taking in this key make the index of descriptors longer?
+    pub(crate) fn is_beyond(&self, key: Key) -> bool {
+        matches!(key, Key::Descriptor(_, ident) if ident >= self.by_descriptor.len())
+    }
+
     /// Takes in a knote whose key is not there yet. On ENOMEM nothing changed.
     pub(crate) fn insert(&mut self, key: Key, knote: Knote) -> Result<Slot> {
         let no_memory = |_| Errno::ENOMEM;

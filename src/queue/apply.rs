@@ -16,10 +16,14 @@ use crate::sys::{Descriptor, Platform};
 /// What a call does after its changes.
 pub(super) enum Next {
     Return(usize),
-    /// `expedite`: the ready list holds something, so do not sleep.
-    Collect {
-        expedite: bool,
-    },
+    Collect(Applied),
+}
+
+/// What the changes of a call have led to.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Applied {
+    /// The ready list holds something: do not sleep.
+    pub(super) expedite: bool,
 }
 
 /// How many changes are applied before other threads get a turn at the lock.
@@ -58,7 +62,8 @@ pub(super) fn all<P: Platform, C: Caller>(
         let collects = next.is_none() && answered == 0 && caller.collects();
         if collects {
             queue.settle(Wake::Myself)?;
-            return Ok(Next::Collect { expedite: !queue.ready.is_empty() });
+            let expedite = !queue.ready.is_empty();
+            return Ok(Next::Collect(Applied { expedite }));
         }
         finish(home, tenant, number, queue)?;
         if next.is_none() {
@@ -109,7 +114,7 @@ fn one<P: Platform, C: Caller>(
             Ok(Some(_)) => return Ok(Answer::Stop(Err(Errno::EFAULT))),
             other => other.map(|_| ()),
         },
-        _ => queue.register(&change),
+        _ => queue.register(&change, number),
     };
     if result.is_err() && queue.is_gone(number) {
         return Err(Stop::Gone);
@@ -127,7 +132,7 @@ fn one<P: Platform, C: Caller>(
 impl<P: Platform> Queue<P> {
     /// Applies one change. On error the queue is as it was, but for knotes
     /// whose descriptor turns out to be gone, which go with it.
-    pub(super) fn register(&mut self, change: &Kevent) -> Result<()> {
+    fn register(&mut self, change: &Kevent, number: Descriptor) -> Result<()> {
         let change = &Kevent { flags: change.flags & !EV_SYSFLAGS, ..*change };
         let has = |bits| change.flags & bits == bits;
         if has(EV_ENABLE | EV_DISABLE) {
@@ -138,14 +143,18 @@ impl<P: Platform> Queue<P> {
             return Err(Errno::EINVAL);
         }
         let key = filter.key(change.filter, change.ident)?;
+        if matches!(key, Key::Descriptor(_, ident) if Descriptor::try_from(ident) == Ok(number)) {
+            // A queue cannot watch itself.
+            return Err(Errno::EINVAL);
+        }
         match self.table.find(key) {
-            None if has(EV_ADD) => self.create(filter, key, change),
+            None if has(EV_ADD) => self.create(filter, key, change, number),
             None => Err(self.absent(key)),
             Some(slot) if has(EV_DELETE) => self.delete(slot),
             Some(slot) => match self.update(filter, slot, change) {
                 // Its descriptor was closed, and the knote with it; the number
                 // is another file by now, and starts clean.
-                Err(Errno::ENOENT) if has(EV_ADD) => self.create(filter, key, change),
+                Err(Errno::ENOENT) if has(EV_ADD) => self.create(filter, key, change, number),
                 other => other,
             },
         }
@@ -163,7 +172,23 @@ impl<P: Platform> Queue<P> {
         }
     }
 
-    fn create(&mut self, filter: &dyn Filter<P>, key: Key, change: &Kevent) -> Result<()> {
+    fn create(
+        &mut self,
+        filter: &dyn Filter<P>,
+        key: Key,
+        change: &Kevent,
+        number: Descriptor,
+    ) -> Result<()> {
+        // To add is the one thing that would also succeed on a stranger's set,
+        // so the number is asked about first, once a call. The caller sees
+        // that the queue is gone.
+        if matches!(key, Key::Descriptor(..)) && !self.port.prove(number) {
+            return Err(Errno::EBADF);
+        }
+        // A number that is not open must not make the index as long as itself.
+        if self.table.is_beyond(key) && self.absent(key) == Errno::EBADF {
+            return Err(Errno::EBADF);
+        }
         let slot = self.table.insert(key, Knote::new(change))?;
         let made = self.furnish(filter, slot);
         if made.is_err() {

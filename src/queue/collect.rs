@@ -2,13 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+use super::apply::Applied;
 use super::{Caller, Home, Queue, Stop, Wake};
 use crate::clock::Patience;
 use crate::errno::Errno;
 use crate::event::{EV_EOF, Kevent};
 use crate::filter::{self, Filter, Outcome, Report, Touch};
 use crate::knote::{Body, Knote, Slot};
-use crate::sys::{Arm, Descriptor, Hint, Platform, Readiness, Token};
+use crate::sys::{Cancel, Descriptor, Hint, Platform, Readiness, Token};
 
 /// How often a call that must not sleep looks again after hints that led to
 /// nothing: something that is ready may stand behind them.
@@ -16,27 +17,32 @@ const STRAYS: usize = 64;
 
 /// Waits for events and hands them over. From here down to the platform's wait
 /// nothing is owned and no lock is held: the thread may not come back.
+///
+/// `changed`: changes were applied in this call. Then the wait is no
+/// cancellation point: the caller must learn that they were.
 pub(super) fn events<P: Platform, C: Caller>(
     home: &Home<P>,
     tenant: u32,
     number: Descriptor,
     caller: &mut C,
-    mut expedite: bool,
+    changed: Option<Applied>,
 ) -> core::result::Result<usize, Stop> {
     let patience = caller.patience()?;
+    let cancel = if changed.is_some() { Cancel::Deferred } else { Cancel::Allowed };
+    let mut expedite = changed.is_some_and(|applied| applied.expedite);
     let waiter = P::waiter(number);
     let mut found = P::found();
     let mut strays = 0;
     loop {
         let now = if expedite { Patience::Poll } else { patience };
-        let count = match P::wait(waiter, &mut found, caller.room(), now) {
+        let count = match P::wait(waiter, &mut found, caller.room(), now, cancel) {
             Ok(count) => count,
             Err(Errno::EBADF) => return Err(Stop::Gone),
             Err(error) => return Err(Stop::Failed(error)),
         };
         // Nothing came, so the list is empty too: the bell would have told.
         if count == 0 && !expedite {
-            return Ok(0);
+            return time_is_up(home, tenant, number);
         }
         let delivered = home.enter(tenant)?.hand_over(number, &mut found, count, caller)?;
         if delivered > 0 {
@@ -44,10 +50,28 @@ pub(super) fn events<P: Platform, C: Caller>(
         }
         expedite = false;
         strays += 1;
-        if patience == Patience::Poll && strays == STRAYS {
+        let over = match patience {
+            Patience::Poll => strays == STRAYS,
+            // The wait itself looks at the time only if nothing comes.
+            Patience::Until(moment) => P::now() >= moment,
+            Patience::Forever => false,
+        };
+        if over {
             return Ok(0);
         }
     }
+}
+
+/// No event in time. The set that was waited on so long in vain may be a
+/// stranger's, which has got the number.
+fn time_is_up<P: Platform>(
+    home: &Home<P>,
+    tenant: u32,
+    number: Descriptor,
+) -> core::result::Result<usize, Stop> {
+    let mut queue = home.enter(tenant)?;
+    queue.port.reach(number);
+    if queue.port.prove(number) { Ok(0) } else { Err(Stop::Gone) }
 }
 
 impl<P: Platform> Queue<P> {
@@ -64,15 +88,15 @@ impl<P: Platform> Queue<P> {
         let room = caller.room();
         let waiter = P::waiter(number);
         loop {
-            self.take_hints(found, caller)?;
+            let before = caller.room();
+            self.take_hints(found, count, caller)?;
             self.take_ready(caller);
-            // A caller with much room gets what one wait cannot bring. More of
-            // the same knotes means that the kernel has been round them all.
-            if count < P::BATCH || caller.room() == 0 {
+            // A caller with much room gets what one wait cannot bring. Nothing
+            // new means that the kernel has been round them all.
+            if count < P::BATCH || caller.room() == 0 || caller.room() == before {
                 break;
             }
-            let before = caller.room();
-            count = P::wait(waiter, found, before, Patience::Poll)?;
+            count = P::wait(waiter, found, caller.room(), Patience::Poll, Cancel::Deferred)?;
             if count == 0 {
                 break;
             }
@@ -81,15 +105,20 @@ impl<P: Platform> Queue<P> {
         Ok(room - caller.room())
     }
 
+    /// Serves hints at once, or, when there are more candidates than room,
+    /// sends them to the end of the list: then all take turns, and neither
+    /// those that the kernel holds nor those that user space holds starve.
     fn take_hints<C: Caller>(
         &mut self,
         found: &mut P::Found,
+        count: usize,
         caller: &mut C,
     ) -> core::result::Result<(), Stop> {
+        let crowded = !self.ready.is_empty() && count + self.ready.len() > caller.room();
         loop {
-            match self.port.next_hint(found, caller.room()) {
+            match self.port.next_hint(found) {
                 Ok(None) => return Ok(()),
-                Ok(Some(Hint::Watched(token, seen))) => self.hinted(token, seen, caller),
+                Ok(Some(Hint::Watched(token, seen))) => self.hinted(token, seen, crowded, caller),
                 Ok(Some(Hint::Bell)) => self.bell_taken(),
                 Ok(Some(Hint::Alarm)) => self.expire(),
                 Err(Errno::EBADF) => return Err(Stop::Gone),
@@ -108,15 +137,16 @@ impl<P: Platform> Queue<P> {
         self.alarm = Some(crate::clock::Moment(0));
     }
 
-    fn hinted<C: Caller>(&mut self, token: Token, seen: Readiness, caller: &mut C) {
+    fn hinted<C: Caller>(&mut self, token: Token, seen: Readiness, crowded: bool, caller: &mut C) {
         // No such knote any more: a late hint, dropped.
         let Some(slot) = self.table.meant_by(token) else { return };
-        let Some(knote) = self.table.get(slot) else { return };
-        let repeats = matches!(knote.body, Body::Descriptor(source) if source.repeats);
+        let Some(knote) = self.table.get_mut(slot) else { return };
         if knote.is_disabled() {
             return;
         }
-        if repeats && caller.room() > 0 {
+        knote.hinted();
+        let repeats = matches!(knote.body, Body::Descriptor(source) if source.repeats);
+        if repeats && !crowded && caller.room() > 0 {
             self.deliver(slot, Some(seen), caller);
         } else {
             self.ready.push(slot);
@@ -153,8 +183,7 @@ impl<P: Platform> Queue<P> {
             Ok(Outcome::Fire(report)) => report,
             _ if knote.is_forced() => Report::default(),
             Ok(Outcome::Idle(again)) => {
-                if seen.is_some() && knote.arm() == Arm::Once {
-                    // The hint it had is spent.
+                if knote.is_spent() {
                     rearm(filter, knote, &mut self.port, token);
                 }
                 return self.look_again(slot, again);
@@ -180,7 +209,7 @@ impl<P: Platform> Queue<P> {
         } else if knote.is_level() {
             self.keep(filter, slot, token, &report);
         } else {
-            self.process(filter, slot, token, seen);
+            self.process(filter, slot, token);
         }
     }
 
@@ -203,20 +232,13 @@ impl<P: Platform> Queue<P> {
     }
 
     /// EV_CLEAR forgets the state, EV_DISPATCH disables.
-    fn process(
-        &mut self,
-        filter: &dyn Filter<P>,
-        slot: Slot,
-        token: Token,
-        seen: Option<Readiness>,
-    ) {
+    fn process(&mut self, filter: &dyn Filter<P>, slot: Slot, token: Token) {
         let Some(knote) = self.table.get_mut(slot) else { return };
         // Neither filter fails here: nothing outside the knote is touched.
         let _ = filter.touch(knote, Touch::Process, &mut self.port, token);
-        let spent = seen.is_some() && knote.arm() == Arm::Once;
         if knote.is_dispatch() {
             knote.disable();
-            if !spent {
+            if !knote.is_spent() {
                 rearm(filter, knote, &mut self.port, token);
             }
         } else {

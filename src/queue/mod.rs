@@ -151,10 +151,15 @@ impl<P: Platform> Queue<P> {
         Ok(false)
     }
 
-    /// The ringer is back.
-    fn rung(&mut self) -> Result<()> {
+    /// The ringer is back. If it could not ring, the next call with a good
+    /// number will.
+    fn rung(&mut self, done: bool) -> Result<()> {
         self.ringers = 0;
-        if !core::mem::replace(&mut self.taken, false) {
+        let taken = core::mem::replace(&mut self.taken, false);
+        if !done {
+            return Ok(());
+        }
+        if !taken {
             self.bell = Bell::Ring;
         }
         // What came onto the list since, or stayed there because the one who
@@ -254,7 +259,7 @@ fn ring<P: Platform>(
     drop(queue);
     let rung = P::ring(ringer);
     let mut queue = home.enter(tenant)?;
-    queue.rung()?;
+    queue.rung(rung.is_ok())?;
     // It fails if the number is no longer the queue.
     rung.map_err(|_| Stop::Gone)
 }
@@ -268,12 +273,17 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
     caller: &mut C,
 ) -> core::result::Result<usize, Stop> {
     // The common call has no changes, and makes straight for the wait.
-    let expedite = match caller.next_change() {
-        None if caller.collects() => false,
-        first => match apply::all(home, tenant, number, caller, first)? {
-            apply::Next::Return(entries) => return Ok(entries),
-            apply::Next::Collect { expedite } => expedite,
-        },
+    let changed = match caller.next_change() {
+        None if caller.collects() => None,
+        first => {
+            if caller.collects() {
+                P::cancellation_point();
+            }
+            match apply::all(home, tenant, number, caller, first)? {
+                apply::Next::Return(entries) => return Ok(entries),
+                apply::Next::Collect(applied) => Some(applied),
+            }
+        }
     };
-    collect::events(home, tenant, number, caller, expedite)
+    collect::events(home, tenant, number, caller, changed)
 }

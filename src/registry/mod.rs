@@ -154,16 +154,17 @@ fn find_slow(
     Err(if state == DescriptorState::Closed { Errno::EBADF } else { Errno::EINVAL })
 }
 
-/// A call found that the number is not its queue any more. What it is instead.
+/// A call found that the number is not its queue any more. The queue that it
+/// is instead, or why there is none.
 #[cold]
-pub(crate) fn gone(number: Descriptor, found: &Found<Native>) -> Errno {
-    if let Some(registry) = REGISTRY.get() {
-        registry.forget(number, found.tenant);
+pub(crate) fn find_another(number: Descriptor, last: &Found<Native>) -> Result<Found<Native>> {
+    let registry = REGISTRY.get();
+    if let Some(registry) = registry {
+        registry.forget(number, last.tenant);
     }
-    match sys::descriptor_state(number) {
-        DescriptorState::Closed => Errno::EBADF,
-        _ => Errno::EINVAL,
-    }
+    let found = find(number)?;
+    let same = core::ptr::eq(found.home, last.home) && found.tenant == last.tenant;
+    if same { Err(Errno::EBADF) } else { Ok(found) }
 }
 
 /// Looks after every queue now, as libkqueue_drain_pending_close() promises.
@@ -172,6 +173,7 @@ pub(crate) fn sweep_all() {
         let mut roster = registry.roster.lock();
         registry.sweep(&mut roster, u32::MAX);
         registry.exhume(&mut roster);
+        roster.spares.clear();
     }
 }
 

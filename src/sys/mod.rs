@@ -184,6 +184,13 @@ pub(crate) enum DescriptorState {
     Queue,
 }
 
+/// May a thread be cancelled while it waits?
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Cancel {
+    Allowed,
+    Deferred,
+}
+
 /// One queue's kernel objects.
 ///
 /// The number by which the application knows the queue can change (dup), so it
@@ -218,6 +225,10 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
 
     /// Has any call since [`Platform::reach`] shown that the number is good?
     fn proved(&self) -> bool;
+
+    /// Makes sure that the number is good, asking the kernel if no call since
+    /// [`Platform::reach`] has shown it.
+    fn prove(&mut self, number: Descriptor) -> bool;
 
     /// Makes a spent queue let go of whatever belongs to its last life, and
     /// keep what the next one can use.
@@ -298,12 +309,17 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
         found: &mut Self::Found,
         most: usize,
         patience: Patience,
+        cancel: Cancel,
     ) -> Result<usize>;
 
-    /// Takes the next hint out of what was found, at most `most` where one of
-    /// the kernel's answers stands for many. `None`: that was all. EBADF: what
-    /// was found is not this queue's.
-    fn next_hint(&mut self, found: &mut Self::Found, most: usize) -> Result<Option<Hint>>;
+    /// Ends the calling thread here if it has been cancelled. Nothing is owned
+    /// on its stack.
+    fn cancellation_point();
+
+    /// Takes the next hint out of what was found. There can be more of them
+    /// than the wait counted, where one thing found stands for many. `None`:
+    /// that was all. EBADF: what was found is not this queue's.
+    fn next_hint(&mut self, found: &mut Self::Found) -> Result<Option<Hint>>;
 }
 
 /// A mutex without poisoning over the platform's raw lock.

@@ -2089,14 +2089,17 @@ TEST(file_opened_twice_tells_both)
 	CHECK_EQ(close(kq), 0);
 }
 
-/* Newer kernels tell nobody of changes through a memfd itself, so only those
- * through another open of it wake; what data says is right in any case. */
+/*
+ * Newer kernels tell nobody of changes made through a memfd itself, so a silent
+ * one is looked at by the clock: the change is heard, a little later, and the
+ * queue may be readable for a moment with nothing in it.
+ */
 TEST(memfd_data_is_as_for_a_file)
 {
 	int kq = new_queue(), fd = memfd_create("test", MFD_CLOEXEC);
 	CHECK(fd >= 0);
 	READ_ADD(kq, fd, 0);
-	EXPECT_QUIET(kq);
+	expect_none(kq);
 	CHECK_EQ(pwrite(fd, "abcde", 5, 0), 5);
 	READ_CHANGE(kq, fd, 0);
 	EXPECT_READ(kq, fd, 0, 0, 5);
@@ -2104,7 +2107,6 @@ TEST(memfd_data_is_as_for_a_file)
 	EXPECT_READ(kq, fd, 0, 0, 3);
 	take(fd, 3);
 	expect_none(kq);
-	EXPECT_QUIET(kq);
 	CHECK_EQ(ftruncate(fd, 2), 0);
 	READ_CHANGE(kq, fd, 0);
 	EXPECT_READ(kq, fd, 0, 0, -3);
@@ -2112,26 +2114,38 @@ TEST(memfd_data_is_as_for_a_file)
 	CHECK_EQ(close(kq), 0);
 }
 
-TEST(memfd_growth_through_another_open_is_heard)
+static void
+memfd_growth_is_heard(int through_another_open)
 {
 	struct sleeper s;
 	char path[64];
 	int other, kq = new_queue(), fd = memfd_create("test", MFD_CLOEXEC);
 	CHECK(fd >= 0);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	other = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	other = through_another_open
+	    ? open(path, O_WRONLY | O_APPEND | O_CLOEXEC)
+	    : dup(fd);
 	CHECK(other >= 0);
 	READ_ADD(kq, fd, 0);
 	sleeper_start(&s, kq);
-	put(other, 5);
+	CHECK_EQ(pwrite(other, "abcde", 5, 0), 5);
 	CHECK_KEV(sleeper_join(&s), (uintptr_t)fd, EVFILT_READ, EV_ADD, 0, 5,
 	    UDATA(7));
 	take(fd, 5);
 	expect_none(kq);
-	EXPECT_QUIET(kq);
 	CHECK_EQ(close(other), 0);
 	CHECK_EQ(close(fd), 0);
 	CHECK_EQ(close(kq), 0);
+}
+
+TEST(memfd_growth_is_heard)
+{
+	memfd_growth_is_heard(0);
+}
+
+TEST(memfd_growth_through_another_open_is_heard)
+{
+	memfd_growth_is_heard(1);
 }
 
 TEST(directory_data_is_its_size)

@@ -442,7 +442,6 @@ own_shutdown_of_writing_is_eof(pair_fn make)
 	CHECK_EQ(close(kq), 0);
 }
 ON_STREAMS(own_shutdown_of_writing_is_eof)
-ON_SEQPACKET(own_shutdown_of_writing_is_eof)
 
 /* A farewell says only that the peer will not write. */
 static void

@@ -59,6 +59,11 @@ pub(super) fn move_up(fd: OwnedFd) -> OwnedFd {
     high.and_then(own).unwrap_or(fd)
 }
 
+/// Is it where private descriptors belong?
+pub(super) fn is_high(fd: &OwnedFd) -> bool {
+    u64::try_from(fd.as_raw_fd()).is_ok_and(|number| number >= PRIVATE_FLOOR)
+}
+
 /// Is this number open at all?
 pub(super) fn is_open(fd: Descriptor) -> bool {
     fcntl(lend(fd), FcntlArg::F_GETFD).is_ok()

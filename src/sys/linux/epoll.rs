@@ -7,11 +7,11 @@
 //! that each side has its own mode and no write edge comes with every read.
 
 use super::Native;
-use super::descriptor::{check, last_error, move_up};
+use super::descriptor::{check, move_up};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicBool, AtomicPtr, Ordering};
-use crate::sys::{Arm, Descriptor, Platform, Readiness, Side, Token};
+use crate::sys::{Arm, Cancel, Descriptor, Platform, Readiness, Side, Token};
 use core::mem::MaybeUninit;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
@@ -132,23 +132,10 @@ pub(super) fn contains(number: Descriptor, member: &OwnedFd) -> bool {
     }
 }
 
-/// Takes what a set has ready now. Through syscall(), which is no cancellation
-/// point: the lock is held here, and what is taken must arrive.
+/// Takes what a set has ready now. No cancellation point: what is taken must
+/// arrive.
 pub(super) fn poll(set: Descriptor, events: &mut Events, most: usize) -> Result<usize> {
-    // SAFETY: the kernel writes at most `most` events, and the array has room
-    // for BATCH.
-    let count = unsafe {
-        libc::syscall(
-            libc::SYS_epoll_pwait,
-            set,
-            events.as_mut_ptr(),
-            most.clamp(1, BATCH) as libc::c_int,
-            0,
-            core::ptr::null::<libc::sigset_t>(),
-            0usize,
-        )
-    };
-    if count == -1 { Err(last_error()) } else { Ok(count as usize) }
+    sleep_millis(set, events, most, 0, Cancel::Deferred)
 }
 
 /// Waits. Nothing here or above it, up to the C caller, owns anything: the
@@ -158,10 +145,11 @@ pub(super) fn wait(
     events: &mut Events,
     most: usize,
     patience: Patience,
+    cancel: Cancel,
 ) -> Result<usize> {
     let until = match patience {
-        Patience::Poll => return poll(set, events, most),
-        Patience::Forever => return sleep_millis(set, events, most, -1),
+        Patience::Poll => return sleep_millis(set, events, most, 0, cancel),
+        Patience::Forever => return sleep_millis(set, events, most, -1, cancel),
         Patience::Until(moment) => moment,
     };
     loop {
@@ -171,7 +159,7 @@ pub(super) fn wait(
         }
         // Awake without events: the time is up, or the kernel counted by a
         // coarser clock, or the wait is longer than one call can be.
-        let count = sleep(set, events, most, left)?;
+        let count = sleep(set, events, most, left, cancel)?;
         if count > 0 {
             return Ok(count);
         }
@@ -180,48 +168,109 @@ pub(super) fn wait(
 
 const MILLI: u64 = 1_000_000;
 
-fn sleep(set: Descriptor, events: &mut Events, most: usize, span: Span) -> Result<usize> {
-    if let Some(exact) = exact_wait() {
-        let timeout = timespec(span);
-        // SAFETY: as in `poll`; the function is the C library's, found by name.
-        let count = unsafe {
-            exact(
-                set,
-                events.as_mut_ptr().cast(),
-                most.clamp(1, BATCH) as libc::c_int,
-                &raw const timeout,
-                core::ptr::null(),
-            )
-        };
-        match check(count) {
+fn sleep(
+    set: Descriptor,
+    events: &mut Events,
+    most: usize,
+    span: Span,
+    cancel: Cancel,
+) -> Result<usize> {
+    let mut timeout = timespec(span);
+    if !NO_EXACT_WAIT.load(Ordering::Relaxed) {
+        match sleep_exact(set, events, most, &timeout, cancel) {
             Err(Errno::ENOSYS | Errno::EPERM) => NO_EXACT_WAIT.store(true, Ordering::Relaxed),
-            other => return other.map(|count| count as usize),
+            other => return other,
         }
     }
     // Without it: whole milliseconds first, then ppoll() for what is left, so
-    // that the sum is exact and each part is a cancellation point.
+    // that the sum is exact.
     let millis = (span.0 / MILLI).min(i32::MAX as u64);
     if millis > 0 {
-        return sleep_millis(set, events, most, millis as i32);
+        return sleep_millis(set, events, most, millis as i32, cancel);
     }
     let mut watched = libc::pollfd { fd: set, events: libc::POLLIN, revents: 0 };
-    let timeout = timespec(span);
-    // SAFETY: one pollfd and one timespec, both alive; no signal mask.
-    check(unsafe { libc::ppoll(&raw mut watched, 1, &raw const timeout, core::ptr::null()) })?;
+    let no_mask = core::ptr::null::<libc::sigset_t>();
+    let polled = match cancel {
+        // SAFETY: one pollfd and one timespec, both alive.
+        Cancel::Allowed => unsafe { libc::ppoll(&raw mut watched, 1, &raw const timeout, no_mask) },
+        // SAFETY: the same; the kernel may write the time left into our copy.
+        Cancel::Deferred => unsafe {
+            libc::syscall(
+                libc::SYS_ppoll,
+                &raw mut watched,
+                1usize,
+                &raw mut timeout,
+                no_mask,
+                0usize,
+            ) as libc::c_int
+        },
+    };
+    check(polled)?;
     poll(set, events, most)
 }
 
-fn sleep_millis(set: Descriptor, events: &mut Events, most: usize, millis: i32) -> Result<usize> {
-    // SAFETY: as in `poll`.
-    let count = unsafe {
-        libc::epoll_wait(
-            set,
-            events.as_mut_ptr().cast(),
-            most.clamp(1, BATCH) as libc::c_int,
-            millis,
-        )
+/// epoll_wait(), or the same through syscall(), which is no cancellation
+/// point.
+fn sleep_millis(
+    set: Descriptor,
+    events: &mut Events,
+    most: usize,
+    millis: i32,
+    cancel: Cancel,
+) -> Result<usize> {
+    let most = most.clamp(1, BATCH) as libc::c_int;
+    let events = events.as_mut_ptr();
+    let no_mask = core::ptr::null::<libc::sigset_t>();
+    let count = match cancel {
+        // SAFETY: the kernel writes at most `most` events, and the array has
+        // room for BATCH.
+        Cancel::Allowed => unsafe { libc::epoll_wait(set, events.cast(), most, millis) },
+        // SAFETY: the same.
+        Cancel::Deferred => unsafe {
+            libc::syscall(libc::SYS_epoll_pwait, set, events, most, millis, no_mask, 0usize)
+                as libc::c_int
+        },
     };
     check(count).map(|count| count as usize)
+}
+
+/// epoll_pwait2() (since 5.11), which takes a time to the nanosecond. ENOSYS:
+/// there is none, or none that is a cancellation point.
+fn sleep_exact(
+    set: Descriptor,
+    events: &mut Events,
+    most: usize,
+    timeout: &libc::timespec,
+    cancel: Cancel,
+) -> Result<usize> {
+    let most = most.clamp(1, BATCH) as libc::c_int;
+    let events = events.as_mut_ptr();
+    let timeout = core::ptr::from_ref(timeout);
+    let no_mask = core::ptr::null::<libc::sigset_t>();
+    let count = match cancel {
+        Cancel::Allowed => {
+            let wait = exact_wait().ok_or(Errno::ENOSYS)?;
+            // SAFETY: as in `sleep_millis`; one timespec, alive.
+            unsafe { wait(set, events.cast(), most, timeout, no_mask) }
+        }
+        // SAFETY: the same.
+        Cancel::Deferred => unsafe {
+            libc::syscall(libc::SYS_epoll_pwait2, set, events, most, timeout, no_mask, 0usize)
+                as libc::c_int
+        },
+    };
+    check(count).map(|count| count as usize)
+}
+
+unsafe extern "C" {
+    /// Ends the thread if it has been cancelled; see pthread_testcancel(3).
+    fn pthread_testcancel();
+}
+
+pub(super) fn cancellation_point() {
+    // SAFETY: no arguments. If the thread ends here, nothing on its stack
+    // wants dropping.
+    unsafe { pthread_testcancel() };
 }
 
 fn timespec(span: Span) -> libc::timespec {
@@ -244,15 +293,11 @@ type ExactWait = unsafe extern "C" fn(
 /// The kernel (since 5.11) does not know the call, or a filter forbids it.
 static NO_EXACT_WAIT: AtomicBool = AtomicBool::new(cfg!(kqueue_no_epoll_pwait2));
 
-/// epoll_pwait2(), where the C library has it (glibc since 2.35). Not by raw
-/// system call: that would be no cancellation point.
+/// The C library's epoll_pwait2(), where it has one (glibc since 2.35).
 #[inline]
 fn exact_wait() -> Option<ExactWait> {
     static FOUND: AtomicPtr<libc::c_void> = AtomicPtr::new(UNKNOWN);
     const UNKNOWN: *mut libc::c_void = core::ptr::without_provenance_mut(1);
-    if NO_EXACT_WAIT.load(Ordering::Relaxed) {
-        return None;
-    }
     let mut found = FOUND.load(Ordering::Relaxed);
     if found == UNKNOWN {
         // SAFETY: a name that ends in NUL.

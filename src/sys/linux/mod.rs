@@ -28,7 +28,7 @@ use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::{
-    Arm, Bell, Class, Descriptor, Hint, Platform, Readiness, Sample, Side, Source, Token,
+    Arm, Bell, Cancel, Class, Descriptor, Hint, Platform, Readiness, Sample, Side, Source, Token,
 };
 use epoll::{ALARM, BELL, Batch, FILES, SECOND, mask, pack, pack_private, unpack};
 use files::{Files, News};
@@ -145,6 +145,12 @@ impl Native {
     }
 }
 
+/// What an entry's disappearance looks like. EPERM: the number has become a
+/// file, which epoll does not even look up.
+fn replaced(error: Errno) -> Errno {
+    if error == Errno::EPERM { Errno::ENOENT } else { error }
+}
+
 impl Platform for Native {
     type Waiter = Waiter;
     type Ringer = Ringer;
@@ -201,10 +207,17 @@ impl Platform for Native {
         self.proved
     }
 
+    fn prove(&mut self, number: Descriptor) -> bool {
+        self.proved = self.proved || self.answers_to(number);
+        self.proved
+    }
+
     fn retire(&mut self) {
         self.alarm = None;
         self.second = None;
         self.files = Files::new();
+        // One that found no place above is in the application's way.
+        self.doorbell = self.doorbell.take().filter(descriptor::is_high);
     }
 
     fn disown(&mut self) {
@@ -256,7 +269,7 @@ impl Platform for Native {
             return Ok(());
         }
         let set = self.set_of(source)?;
-        epoll::modify(set, fd, mask(side, arm), pack(self.cookie, token))?;
+        epoll::modify(set, fd, mask(side, arm), pack(self.cookie, token)).map_err(replaced)?;
         self.proved |= source.notes & IN_SECOND == 0;
         Ok(())
     }
@@ -267,7 +280,7 @@ impl Platform for Native {
             self.files.remove(source.place);
             return verified;
         }
-        epoll::remove(self.set_of(&source)?, fd)?;
+        epoll::remove(self.set_of(&source)?, fd).map_err(replaced)?;
         self.proved |= source.notes & IN_SECOND == 0;
         Ok(())
     }
@@ -340,8 +353,15 @@ impl Platform for Native {
     }
 
     #[inline]
-    fn wait(waiter: Waiter, found: &mut Found, most: usize, patience: Patience) -> Result<usize> {
-        let waited = found.first.fill(|events| epoll::wait(waiter.number, events, most, patience));
+    fn wait(
+        waiter: Waiter,
+        found: &mut Found,
+        most: usize,
+        patience: Patience,
+        cancel: Cancel,
+    ) -> Result<usize> {
+        let Waiter { number } = waiter;
+        let waited = found.first.fill(|events| epoll::wait(number, events, most, patience, cancel));
         match waited {
             Ok(()) => Ok(found.first.left()),
             // The number is something else by now.
@@ -351,7 +371,12 @@ impl Platform for Native {
     }
 
     #[inline]
-    fn next_hint(&mut self, found: &mut Found, most: usize) -> Result<Option<Hint>> {
+    fn cancellation_point() {
+        epoll::cancellation_point();
+    }
+
+    #[inline]
+    fn next_hint(&mut self, found: &mut Found) -> Result<Option<Hint>> {
         loop {
             if let Some(event) = found.second.next() {
                 let (_, token) = unpack(event.u64);
@@ -369,11 +394,12 @@ impl Platform for Native {
                 BELL => return Ok(Some(Hint::Bell)),
                 ALARM => return Ok(Some(Hint::Alarm)),
                 SECOND => {
-                    // Nothing there is normal: another thread has had it.
-                    let room = most.saturating_sub(found.first.left()).max(1);
+                    // Nothing there is normal: another thread has had it. All
+                    // there is is taken, room or not, for this one entry of
+                    // the first set stands for as many knotes.
                     let Some(set) = &self.second else { continue };
                     let set = set.as_raw_fd();
-                    found.second.fill(|events| epoll::poll(set, events, room))?;
+                    found.second.fill(|events| epoll::poll(set, events, epoll::BATCH))?;
                 }
                 FILES => self.files.read(&mut found.news),
                 _ => return Ok(Some(Hint::Watched(token, epoll::readiness(event.events)))),
