@@ -1327,8 +1327,8 @@ TEST(queue_on_a_reused_number_starts_empty)
 		    NULL), ENOENT);
 		READ_ADD(kq, fds[0], 0);
 		USER_ADD(kq, 1, 0);
-		CHANGE(kq, 1, EVFILT_TIMER, EV_ADD, 0, 1, NULL);
 		EXPECT_READ(kq, fds[0], 0, 0, 3);
+		CHANGE(kq, 1, EVFILT_TIMER, EV_ADD, 0, 1, NULL);
 		TRIGGER(kq, 1);
 		CHECK_EQ(close(kq), 0);
 	}
