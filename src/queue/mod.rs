@@ -222,6 +222,17 @@ impl<P: Platform> Home<P> {
         room.queue.take()
     }
 
+    /// In a forked child: drops the tenant without touching what the parent
+    /// shares. `false`: a thread that does not exist here holds the lock.
+    pub(crate) fn evict(&self) -> bool {
+        let Some(mut room) = self.room.try_lock() else { return false };
+        room.tenant = room.tenant.wrapping_add(1);
+        if let Some(mut queue) = room.queue.take() {
+            queue.port.disown();
+        }
+        true
+    }
+
     /// Looks in on whoever lives here.
     pub(crate) fn visit<R>(&self, look: impl FnOnce(&mut Queue<P>) -> R) -> Option<R> {
         self.room.lock().queue.as_mut().map(look)
