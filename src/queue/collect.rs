@@ -64,15 +64,18 @@ impl<P: Platform> Queue<P> {
         let room = caller.room();
         let waiter = P::waiter(number);
         loop {
+            let before = caller.room();
             self.take_hints(found, caller)?;
             self.take_ready(caller);
-            // A caller with much room gets what one wait cannot bring. More of
-            // the same knotes means that the kernel has been round them all.
-            if count < P::BATCH || caller.room() == 0 {
+            // A caller with much room gets what one wait cannot bring. A batch
+            // of nothing new means that the kernel has been round them all.
+            let left = caller.room();
+            if count < P::BATCH || left == 0 || left == before {
                 break;
             }
-            let before = caller.room();
-            count = P::wait(waiter, found, before, Patience::Poll)?;
+            // It cannot fail now that it has not before, and if it did, what
+            // was handed over counts.
+            count = P::wait(waiter, found, left, Patience::Poll).unwrap_or(0);
             if count == 0 {
                 break;
             }
