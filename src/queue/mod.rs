@@ -275,5 +275,10 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
             apply::Next::Collect { expedite } => expedite,
         },
     };
-    collect::events(home, tenant, number, caller, expedite)
+    let collected = collect::events(home, tenant, number, caller, expedite);
+    if expedite && collected.is_err() {
+        // This call was to look at the list next, so nobody was told of it.
+        home.enter(tenant)?.settle(Wake::All)?;
+    }
+    collected
 }
