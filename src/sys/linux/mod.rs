@@ -128,8 +128,8 @@ impl Native {
     fn sample_file(&mut self, fd: Descriptor, side: Side, source: &mut Source) -> Result<Sample> {
         let class = self.files.class(source.place);
         let mut amount = 0;
+        self.files.verify(fd, source.place).map_err(|_| Errno::EBADF)?;
         if side == Side::Read && class == Class::File {
-            self.files.verify(fd, source.place).map_err(|_| Errno::EBADF)?;
             amount = probe::distance_to_end(fd)?;
             if amount == 0 {
                 // First the watch, then another look: what is written between
