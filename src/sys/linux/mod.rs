@@ -256,7 +256,8 @@ impl Platform for Native {
             return Ok(());
         }
         let set = self.set_of(source)?;
-        epoll::modify(set, fd, mask(side, arm), pack(self.cookie, token))?;
+        let armed = epoll::modify(set, fd, mask(side, arm), pack(self.cookie, token));
+        armed.map_err(stranger)?;
         self.proved |= source.notes & IN_SECOND == 0;
         Ok(())
     }
@@ -267,7 +268,7 @@ impl Platform for Native {
             self.files.remove(source.place);
             return verified;
         }
-        epoll::remove(self.set_of(&source)?, fd)?;
+        epoll::remove(self.set_of(&source)?, fd).map_err(stranger)?;
         self.proved |= source.notes & IN_SECOND == 0;
         Ok(())
     }
@@ -380,6 +381,12 @@ impl Platform for Native {
             }
         }
     }
+}
+
+/// What a set was asked to change it once took in. If it now refuses the very
+/// kind, the number is another file.
+fn stranger(error: Errno) -> Errno {
+    if error == Errno::EPERM { Errno::ENOENT } else { error }
 }
 
 fn clock(which: libc::clockid_t) -> u64 {
