@@ -141,13 +141,19 @@ impl<P: Platform> Queue<P> {
         match self.table.find(key) {
             None if has(EV_ADD) => self.create(filter, key, change),
             None => Err(self.absent(key)),
-            Some(slot) if has(EV_DELETE) => self.delete(slot),
-            Some(slot) => match self.update(filter, slot, change) {
-                // Its descriptor was closed, and the knote with it; the number
-                // is another file by now, and starts clean.
-                Err(Errno::ENOENT) if has(EV_ADD) => self.create(filter, key, change),
-                other => other,
-            },
+            Some(slot) => {
+                let done = if has(EV_DELETE) {
+                    self.delete(slot)
+                } else {
+                    self.update(filter, slot, change)
+                };
+                match done {
+                    // Its descriptor was closed, and the knote with it; the
+                    // number is another file by now, and starts clean.
+                    Err(Errno::ENOENT) if has(EV_ADD) => self.create(filter, key, change),
+                    other => other,
+                }
+            }
         }
     }
 
