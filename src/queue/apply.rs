@@ -10,7 +10,7 @@ use crate::event::{
 };
 use crate::filter::{self, Filter, Outcome, Touch};
 use crate::knote::table::Key;
-use crate::knote::{Knote, Slot};
+use crate::knote::{Body, Knote, Slot};
 use crate::sys::{Descriptor, Platform};
 
 /// What a call does after its changes.
@@ -175,9 +175,27 @@ impl<P: Platform> Queue<P> {
         if made.is_err() {
             self.table.remove(key, slot);
         } else {
+            self.supplant(slot);
             self.check(filter, slot);
         }
         made
+    }
+
+    /// Forgets knotes of the same number that the new one shows to be of an
+    /// earlier file: a change of theirs would fall on the new one's watch.
+    fn supplant(&mut self, slot: Slot) {
+        let source = |queue: &Self, slot| match queue.table.get(slot)?.body {
+            Body::Descriptor(source) => Some(source),
+            _ => None,
+        };
+        let Some(new) = source(self, slot) else { return };
+        let mut next = self.table.next_of(slot);
+        while let Some(other) = next {
+            next = self.table.next_of(other);
+            if source(self, other).is_some_and(|old| self.port.supplants(&new, &old)) {
+                self.forget(other);
+            }
+        }
     }
 
     /// Attaches a new knote and makes the room it may need later.

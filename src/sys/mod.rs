@@ -248,6 +248,10 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Stops watching. Fails as `rearm` does.
     fn unwatch(&mut self, fd: Descriptor, source: Source, token: Token) -> Result<()>;
 
+    /// Of two sources of one number the first has just been watched. Does that
+    /// show that the other is of an earlier file, and its watch gone?
+    fn supplants(&self, new: &Source, old: &Source) -> bool;
+
     /// Asks a descriptor about itself. `seen` is what the hint said; without
     /// one the kernel is asked. EBADF: it has been closed.
     fn sample(

@@ -273,6 +273,13 @@ impl Platform for Native {
         Ok(())
     }
 
+    fn supplants(&self, new: &Source, old: &Source) -> bool {
+        // A set takes a number in once, unless it is another file by now. In
+        // different sets, or among the files, they cannot meet.
+        let set = IN_SECOND | IN_FILES;
+        new.notes & IN_FILES == 0 && new.notes & set == old.notes & set
+    }
+
     fn sample(
         &mut self,
         fd: Descriptor,
