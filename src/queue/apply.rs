@@ -229,9 +229,12 @@ impl<P: Platform> Queue<P> {
         if change.flags & EV_KEEPUDATA == 0 {
             changed.udata = change.udata.addr();
         }
-        let touched = filter
-            .touch(&mut changed, Touch::Register(change), &mut self.port, token)
-            .and_then(|()| reserve_alarm(filter, &changed, &mut self.alarms, &mut self.port, slot));
+        // First the room, for which nothing need be undone: what is armed anew
+        // for a knote that then stays as it was would be at odds with it.
+        let mut asked = changed;
+        asked.fflags = change.fflags;
+        reserve_alarm(filter, &asked, &mut self.alarms, &mut self.port, slot)?;
+        let touched = filter.touch(&mut changed, Touch::Register(change), &mut self.port, token);
         match touched {
             Ok(()) => {
                 *knote = changed;
