@@ -154,7 +154,7 @@ impl<P: Platform> Queue<P> {
         let Ok(filter) = filter::find::<P>(knote.filter) else { return };
         let report = match filter.event(knote, &mut self.port, seen) {
             Ok(Outcome::Fire(report)) => report,
-            _ if knote.is_forced() => Report::default(),
+            Ok(_) if knote.is_forced() => Report::default(),
             Ok(Outcome::Idle(again)) => {
                 if seen.is_some() && knote.arm() == Arm::Once {
                     // The hint it had is spent.
@@ -175,12 +175,30 @@ impl<P: Platform> Queue<P> {
                 return;
             }
         };
-        knote.scan = self.scan;
-        caller.push(event(knote, &report));
+        let entry = event(knote, &report);
         if knote.is_oneshot() {
-            // It may have been closed meanwhile; the knote goes in any case.
-            let _ = self.delete(slot);
-        } else if knote.is_level() {
+            // The knote goes in any case; its event only if the number still
+            // is what it was.
+            if self.delete(slot).is_ok() {
+                caller.push(entry);
+            }
+            return;
+        }
+        if seen.is_none() && matches!(knote.body, Body::Descriptor(source) if source.repeats) {
+            // It stands on the list because the poller may have nothing to
+            // report; but if it has, an edge is told once.
+            if report.repeats && knote.arm() == Arm::Edge {
+                return;
+            }
+            // No hint came, which would have told that the number is the same.
+            if filter.rearm(knote, &mut self.port, token).is_err() {
+                let _ = self.delete(slot);
+                return;
+            }
+        }
+        knote.scan = self.scan;
+        caller.push(entry);
+        if knote.is_level() {
             self.keep(filter, slot, token, &report);
         } else {
             self.process(filter, slot, token, seen);
@@ -225,6 +243,8 @@ impl<P: Platform> Queue<P> {
         } else {
             knote.gate(false);
         }
+        // If a hint brought it, it may stand on the list all the same.
+        self.ready.remove(slot);
         if !matches!(knote.body, Body::Descriptor(_)) {
             // A timer has its next expiry, if it is not disabled.
             self.check(filter, slot);
