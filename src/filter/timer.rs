@@ -75,8 +75,12 @@ impl<P: Platform> Filter<P> for Timer {
             // EV_ENABLE and the like touch neither period nor count.
             Touch::Register(_) => Ok(()),
             Touch::Process => {
-                if let Body::Timer { count, .. } = &mut knote.body {
-                    *count = 0;
+                // EV_DISPATCH alone keeps NOTE_ABSTIME's: EV_ENABLE fires
+                // again.
+                let clears = knote.is_clear();
+                match &mut knote.body {
+                    Body::Timer { count, .. } if clears => *count = 0,
+                    _ => {}
                 }
                 Ok(())
             }
