@@ -15,6 +15,8 @@
 
 mod apply;
 mod collect;
+#[cfg(test)]
+mod tests;
 
 use crate::clock::{Moment, Patience};
 use crate::errno::{Errno, Result};

@@ -120,7 +120,8 @@ pub(crate) enum Class {
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Source {
     /// The platform itself repeats the hints of [`Arm::Level`]. If not, it
-    /// hints at changes only and the core keeps what is ready on its list.
+    /// hints at changes only, each time and however it is armed, and the core
+    /// keeps what is ready on its list.
     pub(crate) repeats: bool,
     /// Changes give hints. If not, the core must look again by the clock.
     pub(crate) wakes: bool,
@@ -318,6 +319,8 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
 /// abort when memory is short.
 pub(crate) type Mutex<T> = parking_lot::lock_api::Mutex<RawLock, T>;
 
+#[cfg(test)]
+pub(crate) mod fake;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
