@@ -110,6 +110,12 @@ impl Table {
         matches!(key, Key::Descriptor(_, ident) if ident >= self.by_descriptor.len())
     }
 
+    /// The knote of the same descriptor that came before this one.
+    pub(crate) fn next_of(&self, slot: Slot) -> Option<Slot> {
+        let next = self.places.get(slot as usize)?.next;
+        self.get(next).map(|_| next)
+    }
+
     /// Takes in a knote whose key is not there yet. On ENOMEM nothing changed.
     pub(crate) fn insert(&mut self, key: Key, knote: Knote) -> Result<Slot> {
         let no_memory = |_| Errno::ENOMEM;

@@ -15,6 +15,8 @@
 
 mod apply;
 mod collect;
+#[cfg(test)]
+mod tests;
 
 use crate::clock::{Moment, Patience};
 use crate::errno::{Errno, Result};
@@ -296,5 +298,10 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
             }
         }
     };
-    collect::events(home, tenant, number, caller, changed)
+    let collected = collect::events(home, tenant, number, caller, changed);
+    if collected.is_err() && changed.is_some_and(|applied| applied.expedite) {
+        // This call was to look at the list next, so nobody was told of it.
+        home.enter(tenant)?.settle(Wake::All)?;
+    }
+    collected
 }
