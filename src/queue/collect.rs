@@ -185,7 +185,9 @@ impl<P: Platform> Queue<P> {
         if knote.is_disabled() || knote.scan == self.scan {
             return;
         }
-        let told = seen.is_some() || knote.pay();
+        // A kept hint of a level needs to be no more than a reason to ask: what
+        // it told may be of a file that has gone since. An edge is all there is.
+        let told = seen.is_some() || knote.pay() && !knote.is_level();
         let Ok(filter) = filter::find::<P>(knote.filter) else { return };
         let report = match filter.event(knote, &mut self.port, seen) {
             Ok(Outcome::Fire(report)) => report,
