@@ -15,7 +15,7 @@
 //!   if its cause has gone.
 //! - Entries with EV_ERROR carry the change's flags too, and EV_ADD stays in
 //!   the flags of events.
-//! - The timers' EV_ONESHOT, EV_DISPATCH and EV_CLEAR are those of the last
+//! - The timers' EV_ONESHOT and EV_DISPATCH are those of the last
 //!   EV_ADD.
 
 #![forbid(unsafe_code)]
@@ -449,7 +449,7 @@ impl Knote {
             EVFILT_TIMER => {
                 // Nothing but EV_ADD touches the time; that begins it anew.
                 if has(EV_ADD) {
-                    let retaken = EV_ONESHOT | EV_DISPATCH | EV_CLEAR;
+                    let retaken = EV_ONESHOT | EV_DISPATCH;
                     self.flags = self.flags & !retaken | change.flags & retaken;
                     self.want = change.fflags;
                     self.arg = change.data;
