@@ -244,10 +244,8 @@ impl Platform for Native {
                 self.watch_file(fd, side, &mut source, arm);
                 Ok(source)
             }
-            // A nest deeper than the kernel allows, or a loop; and the user's
-            // share of watches, which is memory.
+            // A nest deeper than the kernel allows, or a loop.
             Err(Errno::ELOOP) => Err(Errno::EINVAL),
-            Err(Errno::ENOSPC) => Err(Errno::ENOMEM),
             Err(error) => Err(error),
         }
     }
