@@ -424,8 +424,16 @@ impl TcpInfo {
 pub(super) fn poll_now(fd: Descriptor) -> Result<Readiness> {
     let mut watched =
         libc::pollfd { fd, events: libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP, revents: 0 };
-    // SAFETY: one pollfd, alive.
-    super::descriptor::check(unsafe { libc::poll(&raw mut watched, 1, 0) })?;
+    loop {
+        // SAFETY: one pollfd, alive.
+        match super::descriptor::check(unsafe { libc::poll(&raw mut watched, 1, 0) }) {
+            // Even a poll that does not wait is interrupted, if it finds
+            // nothing; the handler has run by now.
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error),
+            Ok(_) => break,
+        }
+    }
     if watched.revents & libc::POLLNVAL != 0 {
         return Err(Errno::EBADF);
     }
