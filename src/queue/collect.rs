@@ -9,7 +9,7 @@ use crate::errno::Errno;
 use crate::event::{EV_EOF, Kevent};
 use crate::filter::{self, Filter, Outcome, Report, Touch};
 use crate::knote::{Body, Knote, Slot};
-use crate::sys::{Cancel, Descriptor, Hint, Platform, Readiness, Token};
+use crate::sys::{Arm, Cancel, Descriptor, Hint, Platform, Readiness, Token};
 
 /// How often a call that must not sleep looks again after hints that led to
 /// nothing: something that is ready may stand behind them.
@@ -203,11 +203,10 @@ impl<P: Platform> Queue<P> {
                 return self.look_again(slot, again);
             }
             Err(error) if error.passes() => {
-                // No answer just now. What made us ask must not be lost.
-                if !told {
+                // No answer just now. What made us ask must not be lost; only
+                // a level is told again by itself.
+                if seen.is_none() || knote.arm() != Arm::Level {
                     self.ready.push(slot);
-                } else if knote.arm() != Arm::Level {
-                    rearm(filter, knote, &mut self.port, token);
                 }
                 return;
             }
