@@ -6,6 +6,7 @@
 #include "io.h"
 
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
@@ -109,10 +110,28 @@ TEST(unix_stream_with_room_left_may_be_silent)
 		taken += 1024;
 	}
 	CHECK(k.data > taken);
+	CHECK(k.data >= get_option(fds[0], SOL_SOCKET, SO_SNDBUF) / 4 * 3);
 	EXPECT_QUIET(kq);
 	/* And still takes more. */
 	put(fds[0], 1024);
 	EXPECT_QUIET(kq);
+	close_pair(fds);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(room_is_1_where_linux_does_not_tell_it)
+{
+	int fds[2], ev = eventfd(0, EFD_CLOEXEC), kq = new_queue();
+	CHECK(ev >= 0);
+	pty_pair(fds, TTY_RAW);
+	WRITE_ADD(kq, ev, EV_ONESHOT);
+	EXPECT(kq, (uintptr_t)ev, EVFILT_WRITE, EV_ADD | EV_ONESHOT, 0, 1,
+	    UDATA(3));
+	WRITE_ADD(kq, fds[0], EV_ONESHOT);
+	EXPECT(kq, (uintptr_t)fds[0], EVFILT_WRITE, EV_ADD | EV_ONESHOT, 0, 1,
+	    UDATA(3));
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(ev), 0);
 	close_pair(fds);
 	CHECK_EQ(close(kq), 0);
 }
@@ -397,6 +416,60 @@ TEST(waiting_on_a_number_that_is_a_strangers_epoll_is_einval_when_time_is_up)
 	/* It has been found out. */
 	CHECK_FAILS(kevent(ep, NULL, 0, &k, 1, NULL), EINVAL);
 	CHECK_EQ(close(ep), 0);
+}
+
+/* What it has ready finds the wait out, and an edge is gone with that. */
+TEST(waiting_on_a_number_that_is_a_strangers_epoll_may_take_its_edge)
+{
+	struct epoll_event ee = {.events = EPOLLIN | EPOLLET};
+	struct kevent k;
+	int ep, fds[2], kq = new_queue();
+	CHANGE(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+	CHECK_EQ(close(kq), 0);
+	ep = epoll_create1(EPOLL_CLOEXEC);
+	CHECK_EQ(ep, kq);
+	pipe_pair(fds);
+	CHECK_EQ(epoll_ctl(ep, EPOLL_CTL_ADD, fds[0], &ee), 0);
+	put(fds[1], 1);
+	CHECK_FAILS(kevent(ep, NULL, 0, &k, 1, NULL), EINVAL);
+	CHECK_EQ(epoll_wait(ep, &ee, 1, 0), 0);
+	close_pair(fds);
+	CHECK_EQ(close(ep), 0);
+}
+
+/* The queue as a file */
+
+TEST(queue_is_an_epoll_to_read_write_and_fstat)
+{
+	struct stat st;
+	char byte = 0;
+	int kq = new_queue();
+	CHECK_FAILS(read(kq, &byte, 1), EINVAL);
+	CHECK_FAILS(write(kq, &byte, 1), EINVAL);
+	CHECK_EQ(fstat(kq, &st), 0);
+	CHECK(!S_ISFIFO(st.st_mode));
+	CHECK_EQ(close(kq), 0);
+}
+
+/* A program that closes every number it did not make. */
+TEST(closing_the_librarys_own_descriptors_ends_the_queue)
+{
+	struct kevent k;
+	int fd, kq = new_queue();
+	CHANGE(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+	for (fd = PRIVATE_FLOOR; fd < 1024; fd++)
+		close(fd);
+	CHECK_FAILS(change(kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL),
+	    EINVAL);
+	CHECK_FAILS(kevent(kq, NULL, 0, &k, 1, &no_wait), EINVAL);
+	CHECK_EQ(close(kq), 0);
+	/* The next one is a queue as ever. */
+	kq = new_queue();
+	CHANGE(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+	CHANGE(kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+	EXPECT(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
 }
 
 /* Queues in queues */
