@@ -21,7 +21,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "case.h"
+#include "child.h"
 
 static const struct bench *const benches[] = {
     &bench_ready,
@@ -59,70 +60,7 @@ static struct {
 	int bare_only;
 } options = {.rounds = 41, .round_ms = 4, .seconds = 60};
 
-struct library lib;
-const struct bench *bench;
-
-/* What a child sends: one write, small enough to arrive whole. */
-struct result {
-	int done;
-	double bare, lib, spread;
-	char remark[160];
-	char error[400];
-};
-_Static_assert(sizeof(struct result) <= 4096, "a write may be split");
-
-static struct result result;
-static int result_fd = -1;
-
 /* --- the child ---------------------------------------------------------- */
-
-_Noreturn static void
-send_result(void)
-{
-	ssize_t n = write(result_fd, &result, sizeof result);
-	_exit(n == (ssize_t)sizeof result && result.done ? 0 : 1);
-}
-
-void
-fail_at(const char *file, int line, const char *fmt, ...)
-{
-	va_list args;
-	const char *slash = strrchr(file, '/');
-	int used = snprintf(result.error, sizeof result.error, "%s:%d: ",
-	    slash != NULL ? slash + 1 : file, line);
-	va_start(args, fmt);
-	vsnprintf(result.error + used, sizeof result.error - (size_t)used, fmt,
-	    args);
-	va_end(args);
-	result.done = 0;
-	send_result();
-}
-
-void
-remark(const char *fmt, ...)
-{
-	va_list args;
-	va_start(args, fmt);
-	vsnprintf(result.remark, sizeof result.remark, fmt, args);
-	va_end(args);
-}
-
-static void
-load(const char *path)
-{
-	char with_slash[4096];
-	void *handle;
-	/* A bare name would be looked for in the system's directories. */
-	snprintf(with_slash, sizeof with_slash, "%s%s",
-	    strchr(path, '/') != NULL ? "" : "./", path);
-	handle = dlopen(with_slash, RTLD_NOW | RTLD_LOCAL);
-	if (handle == NULL)
-		FAIL("%s", dlerror());
-	*(void **)&lib.kqueue = dlsym(handle, "kqueue");
-	*(void **)&lib.kevent = dlsym(handle, "kevent");
-	if (lib.kqueue == NULL || lib.kevent == NULL)
-		FAIL("%s has no kqueue() or kevent()", path);
-}
 
 /* How many operations make the bare side last one round. */
 static long

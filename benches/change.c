@@ -1,5 +1,5 @@
 /* Changes of READ knotes: add, delete, disable, enable. */
-#include "bench.h"
+#include "case.h"
 
 #define SOCKETS 64
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "case.h"
 
 #define MEMORY_KNOTES 100000
 

@@ -3,7 +3,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "case.h"
 
 /*
  * A queue and one socket: write, wait, ask how much there is, read. kevent()

@@ -3,7 +3,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "case.h"
 
 /* Far enough never to come due while a case runs. */
 #define FAR_MS 200000

@@ -7,7 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "case.h"
 
 #define IDENT 7
 

@@ -20,6 +20,6 @@ done
 [ -z "$missing$rust" ] && exit 0
 line="missing:$missing$rust;"
 [ -n "$packages" ] && line="$line apt-get install$packages;"
-[ -n "$rust" ] && line="$line Rust 1.85 or newer from https://rustup.rs;"
+[ -n "$rust" ] && line="$line Rust 1.88 or newer from https://rustup.rs;"
 echo "${line%;}" >&2
 exit 1

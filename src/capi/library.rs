@@ -3,7 +3,7 @@
 //! They are the process's, not a queue's, and some carry pointers in `data`;
 //! so they are answered here, at the edge, and never reach a queue.
 
-use super::trace;
+use super::log;
 use crate::errno::{Errno, Result};
 use crate::event::{
     EV_ADD, EV_RECEIPT, Kevent, NOTE_DEBUG, NOTE_DEBUG_FUNC, NOTE_DEBUG_PREFIX,
@@ -32,13 +32,13 @@ pub(super) fn command(change: &Kevent) -> Result<Option<Kevent>> {
         }
         NOTE_THREAD_SAFE => THREAD_SAFE.swap(on, Ordering::Relaxed),
         NOTE_FORK_CLEANUP => registry::close_in_children(on),
-        NOTE_DEBUG => trace::switch(on),
+        NOTE_DEBUG => log::switch(on),
         NOTE_DEBUG_PREFIX => {
-            trace::set_prefix(prefix(change.data));
+            log::set_prefix(prefix(change.data));
             false
         }
         NOTE_DEBUG_FUNC => {
-            trace::set_function(change.data.cast_unsigned());
+            log::set_function(change.data.cast_unsigned());
             false
         }
         NOTE_FILE_POLL_INTERVAL => return Err(Errno::ENOSYS),

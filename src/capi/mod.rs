@@ -10,6 +10,7 @@
 
 mod caller;
 mod library;
+mod log;
 mod trace;
 
 use crate::clock::{Patience, Span};

@@ -2,84 +2,14 @@
 //!
 //! A line a fact: CALL, the structures that went in, RET or the structures
 //! that came out. Each begins with the prefix, process and thread, and the
-//! monotonic clock to the microsecond. A line is built on the stack and
-//! written at once; off, all this is one load and a branch.
+//! monotonic clock to the microsecond. Off, all this is one load and a branch.
 
 use super::caller::{Lists, Timeout, Wire};
+use super::log::{is_on, say};
 use crate::errno::{Errno, Result};
 use crate::event::{self, Kevent};
-use crate::sync::{AtomicU8, AtomicUsize, Ordering};
-use crate::sys::{self, Mutex, Native, Platform};
-use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use core::ffi::{c_int, c_uint};
 use core::fmt::{self, Write};
-
-/// Not asked yet: the environment decides.
-const ASK: u8 = 0;
-const OFF: u8 = 1;
-const ON: u8 = 2;
-
-static STATE: AtomicU8 = AtomicU8::new(ASK);
-/// What lines begin with; `None`: the usual.
-static PREFIX: Mutex<Option<Prefix>> = Mutex::new(None);
-/// NOTE_DEBUG_FUNC, or 0.
-static FUNCTION: AtomicUsize = AtomicUsize::new(0);
-
-#[derive(Copy, Clone)]
-struct Prefix {
-    bytes: [u8; 31],
-    len: usize,
-}
-
-impl Prefix {
-    fn of(text: &[u8]) -> Prefix {
-        let mut bytes = [0; 31];
-        let len = text.len().min(bytes.len());
-        for (place, byte) in bytes.iter_mut().zip(text) {
-            *place = *byte;
-        }
-        Prefix { bytes, len }
-    }
-
-    fn text(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-}
-
-#[inline]
-fn is_on() -> bool {
-    match STATE.load(Ordering::Relaxed) {
-        OFF => false,
-        ASK => ask_environment(),
-        _ => true,
-    }
-}
-
-#[cold]
-fn ask_environment() -> bool {
-    let on =
-        std::env::var_os("KQUEUE_DEBUG").is_some_and(|value| value != "0" && !value.is_empty());
-    // NOTE_DEBUG may have come first, and then stands.
-    let decided = if on { ON } else { OFF };
-    let _ = STATE.compare_exchange(ASK, decided, Ordering::Relaxed, Ordering::Relaxed);
-    STATE.load(Ordering::Relaxed) == ON
-}
-
-/// Turns the trace on or off; what it was.
-pub(super) fn switch(on: bool) -> bool {
-    let was = is_on();
-    STATE.store(if on { ON } else { OFF }, Ordering::Relaxed);
-    was
-}
-
-/// Begins lines with this; `None`: with the usual.
-pub(super) fn set_prefix(text: Option<&CStr>) {
-    *PREFIX.lock() = text.map(|text| Prefix::of(text.to_bytes()));
-}
-
-/// Hands lines to this function; 0: writes them to standard error.
-pub(super) fn set_function(function: usize) {
-    FUNCTION.store(function, Ordering::Release);
-}
 
 /// Traces a call without lists around `run`.
 #[inline]
@@ -182,94 +112,6 @@ fn structure(event: &Kevent) {
         ErrorName(event),
         event.udata,
     ));
-}
-
-/// Writes one line. errno is the caller's business: it is put back.
-#[cold]
-fn say(what: fmt::Arguments<'_>) {
-    let errno = sys::errno();
-    let mut line = Line::new();
-    let prefix = *PREFIX.lock();
-    let micros = Native::now().0 / 1000;
-    line.put(prefix.as_ref().map_or(b"KQ", Prefix::text));
-    // Neither can fail: a line that is full drops the rest.
-    let _ = write!(
-        line,
-        " {}/{} {}.{:06} ",
-        std::process::id(),
-        sys::thread_id(),
-        micros / 1_000_000,
-        micros % 1_000_000
-    );
-    let _ = line.write_fmt(what);
-    match FUNCTION.load(Ordering::Acquire) {
-        0 => {
-            line.put(b"\n");
-            sys::print(line.text());
-        }
-        function => hand_to(function, line),
-    }
-    sys::set_errno(errno);
-}
-
-/// What a printf-like function is called as. The second argument is there for
-/// those that take a va_list, which is passed as a pointer to one (or fits
-/// where a pointer goes); as the format has no conversions nobody reads it.
-type Printer = unsafe extern "C" fn(*const c_char, ...);
-
-fn hand_to(function: usize, line: Line) {
-    let mut format = Line::new();
-    for byte in line.text() {
-        format.put(if *byte == b'%' { b"%%" } else { core::slice::from_ref(byte) });
-    }
-    let function: *const c_void = core::ptr::with_exposed_provenance(function);
-    // SAFETY: the interface says that NOTE_DEBUG_FUNC is given such a function.
-    let function = unsafe { core::mem::transmute::<*const c_void, Printer>(function) };
-    let mut arguments = [0u64; 8];
-    // SAFETY: the format ends in NUL and lives across the call; so does the
-    // memory that stands for an empty argument list.
-    unsafe { function(format.text_with_nul().as_ptr().cast(), arguments.as_mut_ptr()) };
-}
-
-const ROOM: usize = 512;
-
-/// A line of bounded length.
-struct Line {
-    bytes: [u8; ROOM],
-    len: usize,
-}
-
-impl Line {
-    fn new() -> Line {
-        Line { bytes: [0; ROOM], len: 0 }
-    }
-
-    /// Appends; what does not fit, the last byte being kept for a NUL or a
-    /// line's end, is dropped.
-    fn put(&mut self, text: &[u8]) {
-        for byte in text {
-            let last = ROOM - if *byte == b'\n' { 1 } else { 2 };
-            if let Some(place) = self.bytes.get_mut(self.len).filter(|_| self.len < last) {
-                *place = *byte;
-                self.len += 1;
-            }
-        }
-    }
-
-    fn text(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-
-    fn text_with_nul(&self) -> &[u8] {
-        self.bytes.get(..=self.len).unwrap_or_default()
-    }
-}
-
-impl Write for Line {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.put(text.as_bytes());
-        Ok(())
-    }
 }
 
 macro_rules! named {

@@ -48,7 +48,7 @@ impl<P: Platform> Filter<P> for Read {
             },
             data: sample.amount,
             eof: sample.eof,
-            repeats: source.repeats && sample.ready,
+            repeats: source.repeats && (sample.ready || sample.eof || sample.error.is_some()),
         });
         if sample.eof || sample.error.is_some() {
             return Ok(fire);

@@ -73,7 +73,8 @@ impl<P: Platform> Filter<P> for User {
 
     fn event(&self, knote: &mut Knote, _port: &mut P, _seen: Option<Readiness>) -> Result<Outcome> {
         let Body::User { triggered } = knote.body else { return Err(Errno::EINVAL) };
-        Ok(if triggered {
+        // What is stored is returned for EV_FORCEONESHOT too.
+        Ok(if triggered || knote.is_forced() {
             let (fflags, data) = (knote.fflags, knote.data as i64);
             Outcome::Fire(Report { fflags, data, ..Report::default() })
         } else {

@@ -1,18 +1,16 @@
 //! The knotes of a queue, found by slot, by token, and by (ident, filter).
 //!
 //! Knotes stand in a slab; a slot that is used again gets a new generation, so
-//! a token of its last tenant finds nothing. Knotes of a descriptor are
-//! chained from an index by number, as dense as the kernel's own table of
-//! descriptors; the others are hashed.
+//! a token of its last tenant finds nothing. They are found by chains through
+//! the slab, whose heads stand in an index: of descriptors by number, as dense
+//! as the kernel's own table of them; of all else by hash.
 
 #![forbid(unsafe_code)]
 
-use super::{Knote, Slot};
+use super::{Body, Knote, Slot};
 use crate::errno::{Errno, Result};
 use crate::sys::Token;
 use core::ffi::c_short;
-use core::hash::{BuildHasherDefault, Hasher};
-use std::collections::HashMap;
 
 /// No slot.
 const NONE: Slot = Slot::MAX;
@@ -22,7 +20,7 @@ struct Place {
     /// `None`: free.
     knote: Option<Knote>,
     generation: u32,
-    /// The next knote of the same descriptor; of a free place, the next free.
+    /// The next in its chain; of a free place, the next free.
     next: Slot,
 }
 
@@ -39,7 +37,9 @@ pub(crate) struct Table {
     places: Vec<Place>,
     free: Slot,
     by_descriptor: Vec<Slot>,
-    by_ident: HashMap<(c_short, usize), Slot, BuildHasherDefault<Mix>>,
+    /// As many heads as a power of two, and no fewer than knotes in them.
+    by_hash: Vec<Slot>,
+    hashed: usize,
 }
 
 impl Table {
@@ -48,7 +48,8 @@ impl Table {
             places: Vec::new(),
             free: NONE,
             by_descriptor: Vec::new(),
-            by_ident: HashMap::default(),
+            by_hash: Vec::new(),
+            hashed: 0,
         }
     }
 
@@ -78,17 +79,28 @@ impl Table {
     }
 
     pub(crate) fn find(&self, key: Key) -> Option<Slot> {
+        let (Key::Descriptor(filter, ident) | Key::Other(filter, ident)) = key;
+        let mut slot = match key {
+            Key::Descriptor(..) => *self.by_descriptor.get(ident)?,
+            Key::Other(..) => *self.by_hash.get(bucket(filter, ident, self.by_hash.len()))?,
+        };
+        loop {
+            let place = self.places.get(slot as usize)?;
+            let found = place.knote.as_ref();
+            if found.is_some_and(|knote| knote.filter == filter && knote.ident == ident) {
+                return Some(slot);
+            }
+            slot = place.next;
+        }
+    }
+
+    /// The head of the chain that a key belongs to.
+    fn head(&mut self, key: Key) -> Option<&mut Slot> {
         match key {
-            Key::Other(filter, ident) => self.by_ident.get(&(filter, ident)).copied(),
-            Key::Descriptor(filter, ident) => {
-                let mut slot = *self.by_descriptor.get(ident)?;
-                loop {
-                    let place = self.places.get(slot as usize)?;
-                    if place.knote.as_ref().is_some_and(|knote| knote.filter == filter) {
-                        return Some(slot);
-                    }
-                    slot = place.next;
-                }
+            Key::Descriptor(_, ident) => self.by_descriptor.get_mut(ident),
+            Key::Other(filter, ident) => {
+                let bucket = bucket(filter, ident, self.by_hash.len());
+                self.by_hash.get_mut(bucket)
             }
         }
     }
@@ -98,11 +110,17 @@ impl Table {
         matches!(key, Key::Descriptor(_, ident) if ident >= self.by_descriptor.len())
     }
 
+    /// The knote of the same descriptor that came before this one.
+    pub(crate) fn next_of(&self, slot: Slot) -> Option<Slot> {
+        let next = self.places.get(slot as usize)?.next;
+        self.get(next).map(|_| next)
+    }
+
     /// Takes in a knote whose key is not there yet. On ENOMEM nothing changed.
     pub(crate) fn insert(&mut self, key: Key, knote: Knote) -> Result<Slot> {
         let no_memory = |_| Errno::ENOMEM;
         match key {
-            Key::Other(..) => self.by_ident.try_reserve(1).map_err(no_memory)?,
+            Key::Other(..) => self.grow_hash()?,
             Key::Descriptor(_, ident) => {
                 let missing = (ident + 1).saturating_sub(self.by_descriptor.len());
                 self.by_descriptor.try_reserve(missing).map_err(no_memory)?;
@@ -126,30 +144,18 @@ impl Table {
                 self.places.len() as Slot - 1
             }
         };
-        let next = match key {
-            Key::Other(filter, ident) => {
-                self.by_ident.insert((filter, ident), slot);
-                NONE
-            }
-            Key::Descriptor(_, ident) => match self.by_descriptor.get_mut(ident) {
-                Some(first) => core::mem::replace(first, slot),
-                None => NONE,
-            },
-        };
+        let next = self.head(key).map_or(NONE, |head| core::mem::replace(head, slot));
         if let Some(place) = self.places.get_mut(slot as usize) {
             place.knote = Some(knote);
             place.next = next;
         }
+        self.hashed += usize::from(matches!(key, Key::Other(..)));
         Ok(slot)
     }
 
     pub(crate) fn remove(&mut self, key: Key, slot: Slot) {
-        match key {
-            Key::Other(filter, ident) => {
-                self.by_ident.remove(&(filter, ident));
-            }
-            Key::Descriptor(_, ident) => self.unchain(ident, slot),
-        }
+        self.unchain(key, slot);
+        self.hashed -= usize::from(matches!(key, Key::Other(..)));
         let free = self.free;
         if let Some(place) = self.places.get_mut(slot as usize) {
             place.knote = None;
@@ -159,14 +165,14 @@ impl Table {
         }
     }
 
-    fn unchain(&mut self, ident: usize, slot: Slot) {
+    fn unchain(&mut self, key: Key, slot: Slot) {
         let next = self.places.get(slot as usize).map_or(NONE, |place| place.next);
-        let Some(first) = self.by_descriptor.get_mut(ident) else { return };
-        if *first == slot {
-            *first = next;
+        let Some(head) = self.head(key) else { return };
+        if *head == slot {
+            *head = next;
             return;
         }
-        let mut at = *first;
+        let mut at = *head;
         while let Some(place) = self.places.get_mut(at as usize) {
             if place.next == slot {
                 place.next = next;
@@ -175,38 +181,38 @@ impl Table {
             at = place.next;
         }
     }
+
+    /// Makes room for one more hashed knote: twice the heads when there are as
+    /// many knotes, and every chain anew.
+    fn grow_hash(&mut self) -> Result<()> {
+        if self.hashed < self.by_hash.len() {
+            return Ok(());
+        }
+        let size = (2 * self.by_hash.len()).max(8);
+        let mut heads = Vec::new();
+        heads.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
+        heads.resize(size, NONE);
+        for (slot, place) in (0..).zip(self.places.iter_mut()) {
+            let Some(knote) = &place.knote else { continue };
+            if matches!(knote.body, Body::Descriptor(_)) {
+                continue;
+            }
+            if let Some(head) = heads.get_mut(bucket(knote.filter, knote.ident, size)) {
+                place.next = core::mem::replace(head, slot);
+            }
+        }
+        self.by_hash = heads;
+        Ok(())
+    }
 }
 
-/// A hash for idents: a multiplication. The program picks its own idents, so
-/// there is no stranger to defend against.
-#[derive(Default)]
-struct Mix(u64);
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        // The table takes its index from the low bits and its tag from the
-        // high ones; a product has its best bits in the middle.
-        self.0 ^ (self.0 >> 32)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        // 2^64 divided by the golden ratio: neighbours land far apart.
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn write_usize(&mut self, word: usize) {
-        self.write_u64(word as u64);
-    }
-
-    fn write_i16(&mut self, word: i16) {
-        self.write_u64(u64::from(word.cast_unsigned()));
-    }
+/// Which of `size` chains a key belongs to. A multiplication by 2^64 over the
+/// golden ratio sends neighbours far apart; the program picks its own idents,
+/// so there is no stranger to defend against.
+fn bucket(filter: c_short, ident: usize, size: usize) -> usize {
+    let key = (ident as u64).rotate_left(8) ^ u64::from(filter.cast_unsigned());
+    let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 32) as usize & size.wrapping_sub(1)
 }
 
 #[cfg(test)]
@@ -239,6 +245,26 @@ mod tests {
         table.remove(write, second);
         assert_eq!(table.find(write), None);
         assert_eq!(table.find(Key::Descriptor(-1, 4000)), None);
+    }
+
+    #[test]
+    fn thousands_of_idents_are_found_while_the_chains_grow_and_shrink() {
+        let mut table = Table::new();
+        let ident = |n: usize| n.wrapping_mul(0x1_0000_0001);
+        for n in 0..5000 {
+            let mut user = knote(-11, ident(n));
+            user.body = Body::User { triggered: false };
+            table.insert(Key::Other(-11, ident(n)), user).unwrap();
+        }
+        for n in (0..5000).step_by(2) {
+            let slot = table.find(Key::Other(-11, ident(n))).unwrap();
+            table.remove(Key::Other(-11, ident(n)), slot);
+        }
+        for n in 0..5000 {
+            let found = table.find(Key::Other(-11, ident(n)));
+            assert_eq!(found.is_some(), n % 2 == 1);
+            assert_eq!(table.find(Key::Other(-7, ident(n))), None);
+        }
     }
 
     #[test]

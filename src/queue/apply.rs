@@ -10,7 +10,7 @@ use crate::event::{
 };
 use crate::filter::{self, Filter, Outcome, Touch};
 use crate::knote::table::Key;
-use crate::knote::{Knote, Slot};
+use crate::knote::{Body, Knote, Slot};
 use crate::sys::{Descriptor, Platform};
 
 /// What a call does after its changes.
@@ -150,13 +150,19 @@ impl<P: Platform> Queue<P> {
         match self.table.find(key) {
             None if has(EV_ADD) => self.create(filter, key, change, number),
             None => Err(self.absent(key)),
-            Some(slot) if has(EV_DELETE) => self.delete(slot),
-            Some(slot) => match self.update(filter, slot, change) {
-                // Its descriptor was closed, and the knote with it; the number
-                // is another file by now, and starts clean.
-                Err(Errno::ENOENT) if has(EV_ADD) => self.create(filter, key, change, number),
-                other => other,
-            },
+            Some(slot) => {
+                let done = if has(EV_DELETE) {
+                    self.delete(slot)
+                } else {
+                    self.update(filter, slot, change)
+                };
+                match done {
+                    // Its descriptor was closed, and the knote with it; the
+                    // number is another file by now, and starts clean.
+                    Err(Errno::ENOENT) if has(EV_ADD) => self.create(filter, key, change, number),
+                    other => other,
+                }
+            }
         }
     }
 
@@ -194,9 +200,27 @@ impl<P: Platform> Queue<P> {
         if made.is_err() {
             self.table.remove(key, slot);
         } else {
+            self.supplant(slot);
             self.check(filter, slot);
         }
         made
+    }
+
+    /// Forgets knotes of the same number that the new one shows to be of an
+    /// earlier file: a change of theirs would fall on the new one's watch.
+    fn supplant(&mut self, slot: Slot) {
+        let source = |queue: &Self, slot| match queue.table.get(slot)?.body {
+            Body::Descriptor(source) => Some(source),
+            _ => None,
+        };
+        let Some(new) = source(self, slot) else { return };
+        let mut next = self.table.next_of(slot);
+        while let Some(other) = next {
+            next = self.table.next_of(other);
+            if source(self, other).is_some_and(|old| self.port.supplants(&new, &old)) {
+                self.forget(other);
+            }
+        }
     }
 
     /// Attaches a new knote and makes the room it may need later.
@@ -230,9 +254,12 @@ impl<P: Platform> Queue<P> {
         if change.flags & EV_KEEPUDATA == 0 {
             changed.udata = change.udata.addr();
         }
-        let touched = filter
-            .touch(&mut changed, Touch::Register(change), &mut self.port, token)
-            .and_then(|()| reserve_alarm(filter, &changed, &mut self.alarms, &mut self.port, slot));
+        // First the room, for which nothing need be undone: what is armed anew
+        // for a knote that then stays as it was would be at odds with it.
+        let mut asked = changed;
+        asked.fflags = change.fflags;
+        reserve_alarm(filter, &asked, &mut self.alarms, &mut self.port, slot)?;
+        let touched = filter.touch(&mut changed, Touch::Register(change), &mut self.port, token);
         match touched {
             Ok(()) => {
                 *knote = changed;

@@ -15,6 +15,8 @@
 
 mod apply;
 mod collect;
+#[cfg(test)]
+mod tests;
 
 use crate::clock::{Moment, Patience};
 use crate::errno::{Errno, Result};
@@ -222,6 +224,17 @@ impl<P: Platform> Home<P> {
         room.queue.take()
     }
 
+    /// In a forked child: drops the tenant without touching what the parent
+    /// shares. `false`: a thread that does not exist here holds the lock.
+    pub(crate) fn evict(&self) -> bool {
+        let Some(mut room) = self.room.try_lock() else { return false };
+        room.tenant = room.tenant.wrapping_add(1);
+        if let Some(mut queue) = room.queue.take() {
+            queue.port.disown();
+        }
+        true
+    }
+
     /// Looks in on whoever lives here.
     pub(crate) fn visit<R>(&self, look: impl FnOnce(&mut Queue<P>) -> R) -> Option<R> {
         self.room.lock().queue.as_mut().map(look)
@@ -285,5 +298,10 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
             }
         }
     };
-    collect::events(home, tenant, number, caller, changed)
+    let collected = collect::events(home, tenant, number, caller, changed);
+    if collected.is_err() && changed.is_some_and(|applied| applied.expedite) {
+        // This call was to look at the list next, so nobody was told of it.
+        home.enter(tenant)?.settle(Wake::All)?;
+    }
+    collected
 }

@@ -84,25 +84,20 @@ enum State {
 
 /// kqueue(): makes a queue and returns its descriptor.
 pub(crate) fn create() -> Result<Descriptor> {
-    let (registry, fresh) = REGISTRY.start(Registry::new)?;
-    if fresh {
-        start(registry)?;
-    }
+    let registry = REGISTRY.start(Registry::renew, Registry::new)?;
+    register_handler()?;
     registry.create()
 }
 
-/// What a forked child inherits is given up in the handler; its memory comes
-/// back here, at its first call.
-fn start(registry: &'static Registry<Native>) -> Result<()> {
-    // Once, and for all descendants: handlers are inherited.
+/// Once, and for all descendants: handlers are inherited. There is no queue
+/// before it is done. (Two threads may do it at once: twice does no harm.)
+fn register_handler() -> Result<()> {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
-    if let Some(inherited) = REGISTRY.replaced(registry) {
-        inherited.release();
+    if !REGISTERED.load(Ordering::Relaxed) {
+        sys::at_fork_in_child(in_forked_child)?;
+        REGISTERED.store(true, Ordering::Relaxed);
     }
-    if REGISTERED.swap(true, Ordering::Relaxed) {
-        return Ok(());
-    }
-    sys::at_fork_in_child(in_forked_child)
+    Ok(())
 }
 
 /// Runs in a forked child, before fork() returns there. Async-signal-safe: it
@@ -270,7 +265,7 @@ impl<P: Platform> Registry<P> {
                 }
                 roster.residents.try_reserve(1).map_err(no_memory)?;
                 roster.vacant.try_reserve(roster.residents.len() + 1).map_err(no_memory)?;
-                roster.graves.try_reserve(GRAVES + 1).map_err(no_memory)?;
+                roster.graves.try_reserve(roster.residents.len() + 1).map_err(no_memory)?;
                 roster.spares.try_reserve(SPARES).map_err(no_memory)?;
                 roster.residents.push(Resident {
                     state: State::Vacant,
@@ -409,16 +404,33 @@ impl<P: Platform> Registry<P> {
         self.for_each_home(|home| {
             let _ = home.try_visit(|queue| queue.port_mut().disown());
         });
+        if let Some(mut roster) = self.roster.try_lock() {
+            roster.spares.iter_mut().for_each(P::disown);
+        }
     }
 
     /// In a forked child, at its first call: gives back the memory of what it
-    /// inherited. What another thread had locked at the fork stays.
-    fn release(&self) {
-        self.for_each_home(|home| {
-            if home.try_visit(|queue| queue.port_mut().disown()).is_some() {
-                drop(home.clear());
+    /// inherited, and begins anew. `false`: a thread that the child does not
+    /// have was changing the registry at the fork, and it is as it was left. A
+    /// home that such a thread had locked is never used again.
+    fn renew(&'static self) -> bool {
+        let Some(mut roster) = self.roster.try_lock() else { return false };
+        self.numbers.for_each(|number, _| self.numbers.set(number, None));
+        let Roster { residents, vacant, graves, spares, hand } = &mut *roster;
+        *hand = 0;
+        graves.clear();
+        spares.iter_mut().for_each(P::disown);
+        spares.clear();
+        vacant.clear();
+        for (at, resident) in (0..).zip(residents.iter_mut()) {
+            resident.numbers.clear();
+            resident.state = State::Vacant;
+            if self.home(at).is_some_and(Home::evict) {
+                // As many as there are homes: room was made with each.
+                vacant.push(at);
             }
-        });
+        }
+        true
     }
 
     fn for_each_home(&self, mut each: impl FnMut(&'static Home<P>)) {

@@ -120,7 +120,8 @@ pub(crate) enum Class {
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Source {
     /// The platform itself repeats the hints of [`Arm::Level`]. If not, it
-    /// hints at changes only and the core keeps what is ready on its list.
+    /// hints at changes only, each time and however it is armed, and the core
+    /// keeps what is ready on its list.
     pub(crate) repeats: bool,
     /// Changes give hints. If not, the core must look again by the clock.
     pub(crate) wakes: bool,
@@ -259,6 +260,10 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Stops watching. Fails as `rearm` does.
     fn unwatch(&mut self, fd: Descriptor, source: Source, token: Token) -> Result<()>;
 
+    /// Of two sources of one number the first has just been watched. Does that
+    /// show that the other is of an earlier file, and its watch gone?
+    fn supplants(&self, new: &Source, old: &Source) -> bool;
+
     /// Asks a descriptor about itself. `seen` is what the hint said; without
     /// one the kernel is asked. EBADF: it has been closed.
     fn sample(
@@ -330,6 +335,8 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
 /// abort when memory is short.
 pub(crate) type Mutex<T> = parking_lot::lock_api::Mutex<RawLock, T>;
 
+#[cfg(test)]
+pub(crate) mod fake;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]

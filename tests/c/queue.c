@@ -1327,8 +1327,8 @@ TEST(queue_on_a_reused_number_starts_empty)
 		    NULL), ENOENT);
 		READ_ADD(kq, fds[0], 0);
 		USER_ADD(kq, 1, 0);
-		CHANGE(kq, 1, EVFILT_TIMER, EV_ADD, 0, 1, NULL);
 		EXPECT_READ(kq, fds[0], 0, 0, 3);
+		CHANGE(kq, 1, EVFILT_TIMER, EV_ADD, 0, 1, NULL);
 		TRIGGER(kq, 1);
 		CHECK_EQ(close(kq), 0);
 	}
@@ -1630,7 +1630,8 @@ check_growth(int fds_before, long kib_before)
 {
 	long kib = resident_kib() - kib_before;
 	CHECK(descriptors() <= fds_before + KEPT_FOR_REUSE);
-	if (kib > 2048)
+	/* valgrind keeps freed memory, to notice that it is used. */
+	if (kib > 2048 && getenv("KQUEUE_VALGRIND") == NULL)
 		FAIL("%ld KiB more resident memory", kib);
 }
 

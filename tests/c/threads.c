@@ -767,8 +767,9 @@ TEST(sleeper_is_not_kept_by_a_deleted_timer)
 {
 	struct sleeper s;
 	int kq = new_queue();
-	CHANGE(kq, 1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, 20, NULL);
-	CHANGE(kq, 2, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, 30, NULL);
+	/* Late enough for the sleeper to be asleep before. */
+	CHANGE(kq, 1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, 1000, NULL);
+	CHANGE(kq, 2, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, 1200, NULL);
 	sleeper_start(&s, kq);
 	CHANGE(kq, 1, EVFILT_TIMER, EV_DELETE, 0, 0, NULL);
 	CHECK_EQ(sleeper_join(&s).ident, 2);

@@ -16,7 +16,6 @@ use crate::sys::{Class, Descriptor, Token};
 use core::mem::MaybeUninit;
 use nix::fcntl::readlink;
 use nix::sys::stat::{FileStat, SFlag, fstat};
-use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// No entry, and no watch.
@@ -44,13 +43,14 @@ pub(super) struct Files {
     entries: Vec<Entry>,
     free: u32,
     inotify: Option<OwnedFd>,
-    /// Watch to the first of its entries.
-    watches: HashMap<i32, u32>,
+    /// Watches, in order, each with the first of its entries. The kernel
+    /// counts upwards, so a new one goes to the end.
+    watches: Vec<(i32, u32)>,
 }
 
 impl Files {
-    pub(super) fn new() -> Files {
-        Files { entries: Vec::new(), free: NONE, inotify: None, watches: HashMap::new() }
+    pub(super) const fn new() -> Files {
+        Files { entries: Vec::new(), free: NONE, inotify: None, watches: Vec::new() }
     }
 
     /// Takes in a descriptor that epoll refused.
@@ -103,7 +103,8 @@ impl Files {
     fn unlink(&mut self, place: u32) {
         let Some(entry) = self.entries.get_mut(place as usize) else { return };
         let (watch, next) = (core::mem::replace(&mut entry.watch, NO_WATCH), entry.next);
-        let Some(first) = self.watches.get_mut(&watch) else { return };
+        let Ok(index) = self.find(watch) else { return };
+        let Some((_, first)) = self.watches.get_mut(index) else { return };
         if *first != place {
             let mut before = *first;
             while let Some(entry) = self.entries.get_mut(before as usize) {
@@ -116,7 +117,7 @@ impl Files {
         } else if next != NONE {
             *first = next;
         } else {
-            self.watches.remove(&watch);
+            self.watches.remove(index);
             if let Some(inotify) = &self.inotify {
                 // SAFETY: two integers. It fails only if the kernel dropped
                 // the watch already, with the inode.
@@ -157,8 +158,22 @@ impl Files {
         let watch =
             check(unsafe { libc::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), CHANGES) })?;
         entry.watch = watch;
-        entry.next = self.watches.insert(watch, place).unwrap_or(NONE);
+        entry.next = match self.watches.binary_search_by_key(&watch, |(watch, _)| *watch) {
+            Ok(index) => match self.watches.get_mut(index) {
+                Some((_, first)) => core::mem::replace(first, place),
+                None => NONE,
+            },
+            Err(index) => {
+                self.watches.insert(index, (watch, place));
+                NONE
+            }
+        };
         Ok(())
+    }
+
+    /// Where a watch stands, or would.
+    fn find(&self, watch: i32) -> core::result::Result<usize, usize> {
+        self.watches.binary_search_by_key(&watch, |(watch, _)| *watch)
     }
 
     /// The next token in `news`.
@@ -175,7 +190,10 @@ impl Files {
             news.watch = news.next_watch()?;
             news.entry = match news.watch {
                 OVERFLOW => 0,
-                watch => self.watches.get(&watch).copied().unwrap_or(NONE),
+                watch => {
+                    let known = self.find(watch).ok().and_then(|index| self.watches.get(index));
+                    known.map_or(NONE, |(_, first)| *first)
+                }
             };
         }
     }

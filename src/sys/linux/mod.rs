@@ -128,8 +128,8 @@ impl Native {
     fn sample_file(&mut self, fd: Descriptor, side: Side, source: &mut Source) -> Result<Sample> {
         let class = self.files.class(source.place);
         let mut amount = 0;
+        self.files.verify(fd, source.place).map_err(|_| Errno::EBADF)?;
         if side == Side::Read && class == Class::File {
-            self.files.verify(fd, source.place).map_err(|_| Errno::EBADF)?;
             amount = probe::distance_to_end(fd)?;
             if amount == 0 {
                 // First the watch, then another look: what is written between
@@ -283,6 +283,13 @@ impl Platform for Native {
         epoll::remove(self.set_of(&source)?, fd).map_err(replaced)?;
         self.proved |= source.notes & IN_SECOND == 0;
         Ok(())
+    }
+
+    fn supplants(&self, new: &Source, old: &Source) -> bool {
+        // A set takes a number in once, unless it is another file by now. In
+        // different sets, or among the files, they cannot meet.
+        let set = IN_SECOND | IN_FILES;
+        new.notes & IN_FILES == 0 && new.notes & set == old.notes & set
     }
 
     fn sample(

@@ -45,34 +45,32 @@ impl<T: Sync + 'static> PerProcess<T> {
         unsafe { self.last.load(Ordering::Acquire).as_ref() }
     }
 
-    /// This process's value, made now if need be. `true`: this call made it.
-    pub(crate) fn start(&self, make: impl FnOnce() -> T) -> Result<(&'static T, bool)> {
+    /// This process's value. If there is none yet: the one that the process
+    /// inherited, if `renew` can make it fit to be used again, or else a new
+    /// one.
+    pub(crate) fn start(
+        &self,
+        renew: impl FnOnce(&'static T) -> bool,
+        make: impl FnOnce() -> T,
+    ) -> Result<&'static T> {
         let cell = match self.cell() {
             Some(cell) => cell,
             None => self.make_page()?,
         };
         if let Some(value) = self.get() {
-            return Ok((value, false));
+            return Ok(value);
         }
-        let fresh = leak(make())?;
-        match cell.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => {
-                // SAFETY: just leaked, and from here on only shared.
-                Ok((unsafe { &*fresh }, true))
-            }
-            // Another thread was first. Ours is never used; it happens at most
-            // once a thread, and is small.
-            // SAFETY: the word is not null, so it holds a leaked value.
-            Err(winner) => Ok((unsafe { &*winner }, false)),
-        }
-    }
-
-    /// Notes a value just started as the one that children inherit; what this
-    /// process itself had inherited is returned, once.
-    pub(crate) fn replaced(&self, by: &'static T) -> Option<&'static T> {
-        let last = self.last.swap(ptr::from_ref(by).cast_mut(), Ordering::AcqRel);
-        // SAFETY: null or a leaked value, as in `inherited`.
-        unsafe { last.as_ref() }
+        // One thread takes what was inherited; another that comes meanwhile
+        // makes a new value, and whoever is first at the cell wins.
+        let inherited = self.last.swap(ptr::null_mut(), Ordering::AcqRel);
+        // SAFETY: null or a leaked value; a fork copies it with everything.
+        let renewed = unsafe { inherited.as_ref() }.is_some_and(renew);
+        let mine = if renewed { inherited } else { leak(make())? };
+        let won = cell.compare_exchange(ptr::null_mut(), mine, Ordering::AcqRel, Ordering::Acquire);
+        let value = won.map_or_else(|winner| winner, |_| mine);
+        self.last.store(value, Ordering::Release);
+        // SAFETY: leaked, by this call or the winner's, and only ever shared.
+        Ok(unsafe { &*value })
     }
 
     fn cell(&self) -> Option<&'static AtomicPtr<T>> {

@@ -5,8 +5,8 @@
  * with this ABI. That is why nothing here includes <sys/event.h>: the layout
  * and the numbers below are frozen, and belong to no particular library.
  */
-#ifndef BENCH_H
-#define BENCH_H
+#ifndef BENCHES_CASE_H
+#define BENCHES_CASE_H
 
 #include <errno.h>
 #include <stdint.h>
