@@ -68,7 +68,6 @@ pub(crate) struct Knote {
     forced: bool,
     gated: bool,
     spent: bool,
-    owed: bool,
 }
 
 /// The actions, which are not part of a knote's behaviour. EV_ADD stays in the
@@ -91,7 +90,6 @@ impl Knote {
             forced: false,
             gated: false,
             spent: false,
-            owed: false,
         }
     }
 
@@ -114,16 +112,6 @@ impl Knote {
 
     pub(crate) fn is_spent(&self) -> bool {
         self.spent
-    }
-
-    /// The hint that came is kept for later: it stands on the list for it.
-    pub(crate) fn owe(&mut self) {
-        self.owed = true;
-    }
-
-    /// Is it asked because of a hint that was kept? It is no longer.
-    pub(crate) fn pay(&mut self) -> bool {
-        core::mem::replace(&mut self.owed, false)
     }
 
     /// The platform has armed it as [`Knote::arm`] says.

@@ -11,7 +11,7 @@ use crate::event::{
 use crate::filter::{self, Filter, Outcome, Touch};
 use crate::knote::table::Key;
 use crate::knote::{Body, Knote, Slot};
-use crate::sys::{Descriptor, Platform};
+use crate::sys::{Arm, Descriptor, Platform};
 
 /// What a call does after its changes.
 pub(super) enum Next {
@@ -312,6 +312,8 @@ impl<P: Platform> Queue<P> {
             filter.event(knote, &mut self.port, None).unwrap_or(Outcome::Idle(None))
         };
         let again = match outcome {
+            // It has just been armed, so an edge comes; it is told once.
+            Outcome::Fire(report) if report.repeats && knote.arm() == Arm::Edge => None,
             Outcome::Fire(_) => {
                 self.ready.push(slot);
                 self.alarms.cancel(slot);

@@ -9,7 +9,7 @@ use crate::errno::Errno;
 use crate::event::{EV_EOF, Kevent};
 use crate::filter::{self, Filter, Outcome, Report, Touch};
 use crate::knote::{Body, Knote, Slot};
-use crate::sys::{Arm, Cancel, Descriptor, Hint, Platform, Readiness, Token};
+use crate::sys::{Cancel, Descriptor, Hint, Platform, Readiness, Token};
 
 /// How often a call that must not sleep looks again after hints that led to
 /// nothing: something that is ready may stand behind them.
@@ -91,15 +91,15 @@ impl<P: Platform> Queue<P> {
             let before = caller.room();
             self.take_hints(found, count, caller)?;
             self.take_ready(caller);
-            // A caller with much room gets what one wait cannot bring. A batch
-            // of nothing new means that the kernel has been round them all.
-            let left = caller.room();
-            if count < P::BATCH || left == 0 || left == before {
+            // A caller with much room gets what one wait cannot bring. Nothing
+            // new means that the kernel has been round them all.
+            if count < P::BATCH || caller.room() == 0 || caller.room() == before {
                 break;
             }
             // It cannot fail now that it has not before, and if it did, what
             // was handed over counts.
-            count = P::wait(waiter, found, left, Patience::Poll, Cancel::Deferred).unwrap_or(0);
+            let more = P::wait(waiter, found, caller.room(), Patience::Poll, Cancel::Deferred);
+            count = more.unwrap_or(0);
             if count == 0 {
                 break;
             }
@@ -109,9 +109,8 @@ impl<P: Platform> Queue<P> {
     }
 
     /// Serves hints at once, or, when there are more candidates than room,
-    /// sends those that come again and again to the end of the list: then all
-    /// take turns, and neither what the kernel holds nor what user space holds
-    /// starves.
+    /// sends them to the end of the list: then all take turns, and neither
+    /// those that the kernel holds nor those that user space holds starve.
     fn take_hints<C: Caller>(
         &mut self,
         found: &mut P::Found,
@@ -150,12 +149,9 @@ impl<P: Platform> Queue<P> {
         }
         knote.hinted();
         let repeats = matches!(knote.body, Body::Descriptor(source) if source.repeats);
-        // What is told once is served at once, and so keeps nobody waiting.
-        let waits_its_turn = crowded && knote.arm() == Arm::Level;
-        if repeats && !waits_its_turn && caller.room() > 0 {
+        if repeats && !crowded && caller.room() > 0 {
             self.deliver(slot, Some(seen), caller);
         } else {
-            knote.owe();
             self.ready.push(slot);
         }
     }
@@ -185,9 +181,6 @@ impl<P: Platform> Queue<P> {
         if knote.is_disabled() || knote.scan == self.scan {
             return;
         }
-        // A kept hint of a level needs to be no more than a reason to ask: what
-        // it told may be of a file that has gone since. An edge is all there is.
-        let told = seen.is_some() || knote.pay() && !knote.is_level();
         let Ok(filter) = filter::find::<P>(knote.filter) else { return };
         let report = match filter.event(knote, &mut self.port, seen) {
             Ok(Outcome::Fire(report)) => report,
@@ -220,17 +213,10 @@ impl<P: Platform> Queue<P> {
             }
             return;
         }
-        if !told && matches!(knote.body, Body::Descriptor(source) if source.repeats) {
-            // It stands on the list because the poller may have nothing to
-            // report; but if it has, an edge is told once.
-            if report.repeats && knote.is_clear() && !knote.is_gated() {
-                return;
-            }
-            // No hint came, which would have told that the number is the same.
-            if filter.rearm(knote, &mut self.port, token).is_err() {
-                let _ = self.delete(slot);
-                return;
-            }
+        // A hint that came with this wait tells that the number is the same.
+        if seen.is_none() && !is_same(knote, &mut self.port) {
+            let _ = self.delete(slot);
+            return;
         }
         knote.scan = self.scan;
         caller.push(entry);
@@ -278,6 +264,15 @@ impl<P: Platform> Queue<P> {
             // A timer has its next expiry, if it is not disabled.
             self.check(filter, slot);
         }
+    }
+}
+
+/// Does the number of a knote that stood on the list still mean what it did? Of
+/// what the poller does not take, the sample has found out.
+fn is_same<P: Platform>(knote: &Knote, port: &mut P) -> bool {
+    match (knote.body, Descriptor::try_from(knote.ident)) {
+        (Body::Descriptor(source), Ok(fd)) if source.repeats => port.verify(fd, &source).is_ok(),
+        _ => true,
     }
 }
 

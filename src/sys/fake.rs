@@ -489,15 +489,6 @@ impl Platform for Fake {
         self.proved
     }
 
-    fn prove(&mut self, number: Descriptor) -> bool {
-        self.proved = self.proved || self.answers_to(number);
-        self.proved
-    }
-
-    fn cancellation_point() {
-        // No thread is cancelled here.
-    }
-
     fn retire(&mut self) {
         // Nothing is kept from one life to the next.
     }
@@ -546,6 +537,23 @@ impl Platform for Fake {
             machine.sets[set].entries.remove(at);
             Ok(())
         })
+    }
+
+    fn verify(&mut self, fd: Descriptor, source: &Source) -> Result<()> {
+        match machine(|machine| machine.numbers.get(&fd).copied()) {
+            None => Err(Errno::EBADF),
+            Some(Thing::Object(object)) if object == source.place as usize => Ok(()),
+            Some(_) => Err(Errno::ENOENT),
+        }
+    }
+
+    fn prove(&mut self, number: Descriptor) -> bool {
+        self.proved |= self.answers_to(number);
+        self.proved
+    }
+
+    fn cancellation_point() {
+        // No thread is cancelled here.
     }
 
     fn supplants(&self, new: &Source, old: &Source) -> bool {

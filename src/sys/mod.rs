@@ -260,6 +260,10 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Stops watching. Fails as `rearm` does.
     fn unwatch(&mut self, fd: Descriptor, source: Source, token: Token) -> Result<()>;
 
+    /// Is this number still what was watched? Fails as `rearm` does, and
+    /// changes nothing if not. For sources that repeat.
+    fn verify(&mut self, fd: Descriptor, source: &Source) -> Result<()>;
+
     /// Of two sources of one number the first has just been watched. Does that
     /// show that the other is of an earlier file, and its watch gone?
     fn supplants(&self, new: &Source, old: &Source) -> bool;

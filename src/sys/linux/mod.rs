@@ -285,6 +285,20 @@ impl Platform for Native {
         Ok(())
     }
 
+    fn verify(&mut self, fd: Descriptor, source: &Source) -> Result<()> {
+        // To look for an entry without touching it, ask to make it. Should that
+        // succeed, and somebody find it, it leads to nothing.
+        let set = self.set_of(source)?;
+        match epoll::add(set, fd, mask(Side::Read, Arm::Off), self.private(SECOND)) {
+            Err(Errno::EEXIST) => Ok(()),
+            Err(error) => Err(replaced(error)),
+            Ok(()) => {
+                epoll::remove(set, fd)?;
+                Err(Errno::ENOENT)
+            }
+        }
+    }
+
     fn supplants(&self, new: &Source, old: &Source) -> bool {
         // A set takes a number in once, unless it is another file by now. In
         // different sets, or among the files, they cannot meet.
