@@ -33,8 +33,16 @@ macro_rules! names {
 }
 
 names! {
-    EBADF, ECONNREFUSED, ECONNRESET, EEXIST, EFAULT, EINTR, EINVAL, ELOOP, EMFILE, ENFILE, ENOENT,
-    ENOMEM, ENOSPC, ENOSYS, ENOTCONN, ENXIO, EPERM, EPIPE,
+    EBADF, ECONNREFUSED, ECONNRESET, EEXIST, EFAULT, EINTR, EINVAL, EIO, ELOOP, EMFILE, ENFILE,
+    ENOENT, ENOMEM, ENOSPC, ENOSYS, ENOTCONN, ENXIO, EPERM, EPIPE,
+}
+
+impl Errno {
+    /// Does it tell of the system's state rather than of the thing asked
+    /// about, so that the same question may have an answer later?
+    pub(crate) fn passes(self) -> bool {
+        matches!(self, Errno::EINTR | Errno::EIO | Errno::ENOMEM)
+    }
 }
 
 impl core::fmt::Debug for Errno {

@@ -44,8 +44,7 @@ fn start<P: Platform>(knote: &mut Knote) -> Result<()> {
 }
 
 fn restart<P: Platform>(knote: &mut Knote, change: &Kevent) -> Result<()> {
-    let asked_to_clear = change.flags & EV_CLEAR;
-    knote.flags = knote.flags & !(RETAKEN | EV_CLEAR) | change.flags & RETAKEN | asked_to_clear;
+    knote.flags = knote.flags & !RETAKEN | change.flags & RETAKEN;
     if knote.is_forced() {
         knote.flags |= EV_ONESHOT;
     }

@@ -308,8 +308,15 @@ impl<P: Platform> Queue<P> {
             // Silent, or the platform hints at what holds already.
             Outcome::Idle(None)
         } else {
-            // A descriptor closed in this moment gives no event.
-            filter.event(knote, &mut self.port, None).unwrap_or(Outcome::Idle(None))
+            match filter.event(knote, &mut self.port, None) {
+                Ok(outcome) => outcome,
+                // Closed in this moment, or there is no answer just now. It is
+                // asked again when it is about to be returned.
+                Err(_) => {
+                    self.ready.push(slot);
+                    return;
+                }
+            }
         };
         let again = match outcome {
             // It has just been armed, so an edge comes; it is told once.

@@ -104,8 +104,12 @@ impl<P: Platform> Queue<P> {
                 break;
             }
         }
-        self.settle(Wake::All)?;
-        Ok(room - caller.room())
+        let settled = self.settle(Wake::All);
+        match room - caller.room() {
+            0 => settled.map(|_| 0).map_err(Stop::Failed),
+            // What was taken is returned; the next call meets the trouble.
+            delivered => Ok(delivered),
+        }
     }
 
     /// Serves hints at once, or, when there are more candidates than room,
@@ -197,6 +201,15 @@ impl<P: Platform> Queue<P> {
                     rearm(filter, knote, &mut self.port, token);
                 }
                 return self.look_again(slot, again);
+            }
+            Err(error) if error.passes() => {
+                // No answer just now. What made us ask must not be lost.
+                if !told {
+                    self.ready.push(slot);
+                } else if knote.arm() != Arm::Level {
+                    rearm(filter, knote, &mut self.port, token);
+                }
+                return;
             }
             Err(_) => {
                 // The descriptor was closed: natively its knote went with it.

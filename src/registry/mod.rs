@@ -138,7 +138,8 @@ fn find_slow(
 ) -> Result<Found<Native>> {
     let state = sys::descriptor_state(number);
     if state == DescriptorState::Queue {
-        if let Some(found) = registry.and_then(|registry| registry.find_alias(number)) {
+        let alias = registry.map_or(Ok(None), |registry| registry.find_alias(number))?;
+        if let Some(found) = alias {
             return Ok(found);
         }
         // The parent's queue: natively the number would be closed here.
@@ -326,30 +327,32 @@ impl<P: Platform> Registry<P> {
     }
 
     /// A number that is an epoll and not known: perhaps a dup of one of ours.
-    fn find_alias(&self, number: Descriptor) -> Option<Found<P>> {
+    fn find_alias(&self, number: Descriptor) -> Result<Option<Found<P>>> {
         let mut roster = self.roster.lock();
         let roster = &mut *roster;
         for (at, resident) in (0..).zip(roster.residents.iter_mut()) {
-            if resident.state != State::Vacant && self.recognise(at, resident, number) {
+            if resident.state != State::Vacant && self.recognise(at, resident, number)? {
                 roster.graves.retain(|grave| *grave != at);
-                return self.find(number);
+                return Ok(self.find(number));
             }
         }
-        None
+        Ok(None)
     }
 
-    /// If the number refers to this queue, notes that it does.
-    fn recognise(&self, at: u32, resident: &mut Resident, number: Descriptor) -> bool {
+    /// If the number refers to this queue, notes that it does. ENOMEM: it does,
+    /// but there is no room to note it.
+    fn recognise(&self, at: u32, resident: &mut Resident, number: Descriptor) -> Result<bool> {
         let answers =
             self.home(at).and_then(|home| home.visit(|queue| queue.port().answers_to(number)));
-        let room = self.numbers.prepare(number).is_ok() && resident.numbers.try_reserve(1).is_ok();
-        if answers != Some(true) || !room {
-            return false;
+        if answers != Some(true) {
+            return Ok(false);
         }
+        self.numbers.prepare(number)?;
+        resident.numbers.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         resident.numbers.push(number);
         resident.state = State::Alive;
         self.numbers.set(number, Some(Entry { home: at, tenant: resident.tenant }));
-        true
+        Ok(true)
     }
 
     /// Looks through the process's descriptors for buried queues, and clears
@@ -359,6 +362,7 @@ impl<P: Platform> Registry<P> {
             return;
         }
         let Roster { residents, vacant, graves, spares, .. } = roster;
+        let mut unsure = false;
         sys::own_descriptors(|number| {
             let ours = self.numbers.get(number).is_some()
                 || spares.iter().any(|spare| spare.owns(number))
@@ -367,10 +371,20 @@ impl<P: Platform> Registry<P> {
                 return;
             }
             graves.retain(|at| match residents.get_mut(*at as usize) {
-                Some(resident) => !self.recognise(*at, resident, number),
+                Some(resident) => self.recognise(*at, resident, number).map_or_else(
+                    |_| {
+                        unsure = true;
+                        true
+                    },
+                    |found| !found,
+                ),
                 None => false,
             });
         });
+        if unsure {
+            // One of them lives, but there was no room to note its number.
+            return;
+        }
         // One that stays is being rung by a thread that does not know yet.
         graves.retain(|at| {
             let Some(queue) = self.home(*at).and_then(Home::clear) else { return true };

@@ -502,6 +502,19 @@ TEST(abstime_with_clear_oneshot_and_dispatch)
 	CHECK_EQ(close(kq), 0);
 }
 
+/* Behaviour is fixed at creation, but for EV_ONESHOT and EV_DISPATCH. */
+TEST(a_second_add_leaves_ev_clear_as_it_was)
+{
+	int kq = open_queue();
+	CHANGE(kq, 1, EVFILT_TIMER, EV_ADD, 0, HOUR_MS, NULL);
+	CHANGE(kq, 1, EVFILT_TIMER, EV_ADD, NOTE_ABSTIME | NOTE_SECONDS, 1,
+	    NULL);
+	EXPECT(kq, 1, EVFILT_TIMER, EV_ADD | EV_CLEAR, 0, 1, NULL);
+	expect_none(kq);
+	CHANGE(kq, 1, EVFILT_TIMER, EV_DELETE, 0, 0, NULL);
+	CHECK_EQ(close(kq), 0);
+}
+
 TEST(absolute_fires_once_clears_and_stays_registered)
 {
 	int kq = open_queue(), i;

@@ -15,7 +15,7 @@
 //!   if its cause has gone.
 //! - Entries with EV_ERROR carry the change's flags too, and EV_ADD stays in
 //!   the flags of events.
-//! - The timers' EV_ONESHOT, EV_DISPATCH and EV_CLEAR are those of the last
+//! - The timers' EV_ONESHOT and EV_DISPATCH are those of the last
 //!   EV_ADD.
 
 #![forbid(unsafe_code)]
@@ -133,6 +133,9 @@ struct Knote {
     /// change that named it while it was enabled, or as its object changed.
     /// It matters to EV_CLEAR.
     active: bool,
+    /// It was returned by a call with little room, so its file's last change
+    /// may still be on its way.
+    echoes: bool,
 }
 
 /// What is true of a knote whose condition holds.
@@ -425,6 +428,7 @@ impl Knote {
             // It is for knotes that are there.
             forced: false,
             active: false,
+            echoes: false,
         };
         match change.filter {
             EVFILT_USER => {
@@ -445,7 +449,7 @@ impl Knote {
             EVFILT_TIMER => {
                 // Nothing but EV_ADD touches the time; that begins it anew.
                 if has(EV_ADD) {
-                    let retaken = EV_ONESHOT | EV_DISPATCH | EV_CLEAR;
+                    let retaken = EV_ONESHOT | EV_DISPATCH;
                     self.flags = self.flags & !retaken | change.flags & retaken;
                     self.want = change.fflags;
                     self.arg = change.data;
@@ -514,18 +518,29 @@ impl Model {
         })
     }
 
-    /// Is it left open whether this knote's event comes? No kernel reports a
-    /// mark of nothing as reached. For a level that is made up for; but an
-    /// arrival that was read again before anybody looked leaves no edge.
+    /// Is it left open whether this EV_CLEAR knote's event comes?
+    ///
+    /// No kernel reports a mark of nothing as reached. For a level that is made
+    /// up for; but an arrival that was read again before anybody looked leaves
+    /// no edge. And what is told of a file's change and what is seen at once
+    /// travel apart: with little room one change may be told in two calls.
     pub fn is_vague(&self, event: &Kevent) -> bool {
         let knote = self.knotes.get(&(event.filter, event.ident));
         knote.is_some_and(|knote| {
-            self.kind(event.ident) == Some(Kind::Socket)
-                && event.filter == EVFILT_READ
-                && knote.is(EV_CLEAR)
-                && knote.want & NOTE_LOWAT != 0
-                && knote.arg <= 0
+            let vague = match self.kind(event.ident) {
+                Some(Kind::Socket) => knote.want & NOTE_LOWAT != 0 && knote.arg <= 0,
+                Some(Kind::File) => knote.echoes && !knote.active,
+                _ => false,
+            };
+            !knote.disabled && event.filter == EVFILT_READ && knote.is(EV_CLEAR) && vague
         })
+    }
+
+    /// A call had room for all there was.
+    pub fn looked_at_all(&mut self) {
+        for knote in self.knotes.values_mut() {
+            knote.echoes = false;
+        }
     }
 
     /// An event was returned: at most once a call, and with these effects.
@@ -537,6 +552,7 @@ impl Model {
             return;
         }
         knote.active = false;
+        knote.echoes = true;
         if knote.is(EV_CLEAR) {
             knote.own = match knote.own {
                 Own::Nothing => Own::Nothing,

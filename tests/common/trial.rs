@@ -238,6 +238,7 @@ fn known() -> Vec<(&'static str, Vec<Step>)> {
     let apply = |change| Step::Call { changes: vec![change], room: 0, shared: false };
     let collect = || Step::Call { changes: Vec::new(), room: AMPLE, shared: false };
     let open = |kind| Step::Open(0, kind);
+    let one_of_them = || Step::Call { changes: Vec::new(), room: 1, shared: false };
     use Kind::{File, Pipe, Socket};
     vec![
         (
@@ -329,6 +330,18 @@ fn known() -> Vec<(&'static str, Vec<Step>)> {
                 Step::Put(0, 3),
                 apply(ev(EVFILT_READ, EV_ADD | EV_CLEAR, NOTE_LOWAT, 0)),
                 collect(),
+                collect(),
+            ],
+        ),
+        (
+            "what waited for room came after its number had become another file",
+            vec![
+                open(Socket),
+                apply(ev(EVFILT_USER, EV_ADD, 0, 0)),
+                apply(write(EV_ADD)),
+                apply(ev(EVFILT_USER, 0, NOTE_TRIGGER, 0)),
+                one_of_them(),
+                open(Kind::PipeWriter),
                 collect(),
             ],
         ),
@@ -442,6 +455,9 @@ fn collected<W: World>(
     }
     for event in &got {
         model.returned(event);
+    }
+    if ample {
+        model.looked_at_all();
     }
     if !ample || !model.pending().is_empty() || !world.is_readable() {
         return Ok(());

@@ -3,7 +3,7 @@
 
 use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, DescriptorState};
-use nix::fcntl::{FcntlArg, fcntl, readlink};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -69,11 +69,22 @@ pub(super) fn is_open(fd: Descriptor) -> bool {
     fcntl(lend(fd), FcntlArg::F_GETFD).is_ok()
 }
 
-/// Is this number an epoll descriptor, whoever made it?
+/// May this number be an epoll descriptor, whoever made it? Without an answer
+/// from /proc it may: it is for the next call that is made with it to find out.
 pub(super) fn is_epoll(fd: Descriptor) -> bool {
+    let mut name = [0u8; 32];
+    file_name(&mut name, fd).map_or(true, |name| name == b"anon_inode:[eventpoll]")
+}
+
+/// What /proc calls an open file, as far as there is room. Without allocating:
+/// it is asked when memory may be short.
+pub(super) fn file_name(room: &mut [u8; 32], fd: Descriptor) -> Result<&[u8]> {
     let mut path = [0u8; 32];
-    let Some(path) = proc_path(&mut path, "/proc/self/fd/", fd) else { return false };
-    readlink(path).is_ok_and(|target| target.as_encoded_bytes() == b"anon_inode:[eventpoll]")
+    let path = proc_path(&mut path, "/proc/self/fd/", fd).ok_or(Errno::EBADF)?;
+    // SAFETY: a string that ends in NUL, and as many bytes as the array has.
+    let length = unsafe { libc::readlink(path.as_ptr(), room.as_mut_ptr().cast(), room.len()) };
+    let length = usize::try_from(length).map_err(|_| last_error())?;
+    Ok(room.get(..length).unwrap_or_default())
 }
 
 /// "/proc/self/.../N", without allocating.
@@ -99,13 +110,57 @@ pub(crate) fn descriptor_state(fd: Descriptor) -> DescriptorState {
     }
 }
 
-/// Calls `each` with every open number.
+/// Calls `each` with every open number at least once, and perhaps with others.
+/// It is asked when descriptors or memory have run out, so it does without
+/// either: if the list cannot be had, every number is tried.
 pub(crate) fn own_descriptors(mut each: impl FnMut(Descriptor)) {
-    let Ok(folder) = std::fs::read_dir("/proc/self/fd") else { return };
-    for entry in folder.flatten() {
-        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        number.map(&mut each);
+    if list_descriptors(&mut each).is_err() {
+        // The hard limit: above a soft one that was lowered since, numbers may
+        // be open still.
+        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);
+        (0..limit.min(MOST_DESCRIPTORS) as Descriptor).for_each(each);
     }
+}
+
+/// More than this no process has, unless the system was told otherwise
+/// (fs.nr_open).
+const MOST_DESCRIPTORS: u64 = 1 << 20;
+
+fn list_descriptors(each: &mut impl FnMut(Descriptor)) -> Result<()> {
+    // SAFETY: a string that ends in NUL.
+    let folder = own(unsafe {
+        libc::open(c"/proc/self/fd".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC)
+    })?;
+    let mut entries = [0u8; 1024];
+    loop {
+        // SAFETY: the kernel writes at most as many bytes as the array has.
+        let count = unsafe {
+            libc::syscall(
+                libc::SYS_getdents64,
+                folder.as_raw_fd(),
+                entries.as_mut_ptr(),
+                entries.len(),
+            )
+        };
+        let count = usize::try_from(count).map_err(|_| last_error())?;
+        if count == 0 {
+            return Ok(());
+        }
+        let mut rest = entries.get(..count).unwrap_or_default();
+        while let Some((name, next)) = entry(rest) {
+            let number = core::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
+            number.map(&mut *each);
+            rest = next;
+        }
+    }
+}
+
+/// The name in the first `struct linux_dirent64`, and the entries after it.
+fn entry(entries: &[u8]) -> Option<(&[u8], &[u8])> {
+    // Inode and offset, 8 bytes each; the entry's length, 2; the type, 1.
+    let length = usize::from(u16::from_ne_bytes(entries.get(16..18)?.try_into().ok()?));
+    let name = entries.get(19..length)?.split(|byte| *byte == 0).next()?;
+    Some((name, entries.get(length..)?))
 }
 
 /// Asks an ioctl that answers with an int.

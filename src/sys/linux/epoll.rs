@@ -98,7 +98,11 @@ pub(super) fn create_private() -> Result<OwnedFd> {
 }
 
 pub(super) fn add(set: Descriptor, fd: Descriptor, events: u32, data: u64) -> Result<()> {
-    control(set, libc::EPOLL_CTL_ADD, fd, events, data)
+    match control(set, libc::EPOLL_CTL_ADD, fd, events, data) {
+        // The user's share of watches, which is memory.
+        Err(Errno::ENOSPC) => Err(Errno::ENOMEM),
+        added => added,
+    }
 }
 
 pub(super) fn modify(set: Descriptor, fd: Descriptor, events: u32, data: u64) -> Result<()> {

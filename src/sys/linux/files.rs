@@ -9,12 +9,11 @@
 //! The watch goes through /proc/self/fd/N and so follows the open file, also
 //! when it is renamed or unlinked. Two descriptors of one inode share a watch.
 
-use super::descriptor::{check, move_up, own, proc_path};
+use super::descriptor::{check, file_name, move_up, own, proc_path};
 use super::epoll;
 use crate::errno::{Errno, Result};
 use crate::sys::{Class, Descriptor, Token};
 use core::mem::MaybeUninit;
-use nix::fcntl::readlink;
 use nix::sys::stat::{FileStat, SFlag, fstat};
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -151,7 +150,8 @@ impl Files {
         let path = proc_path(&mut path, "/proc/self/fd/", fd).ok_or(Errno::EINVAL)?;
         // inotify takes a memfd and then says nothing of what is written
         // through it (seen on 6.18).
-        if readlink(path)?.as_encoded_bytes().starts_with(b"/memfd:") {
+        let mut name = [0u8; 32];
+        if file_name(&mut name, fd)?.starts_with(b"/memfd:") {
             return Err(Errno::ENOSYS);
         }
         // SAFETY: a string that ends in NUL.

@@ -128,7 +128,7 @@ impl Native {
     fn sample_file(&mut self, fd: Descriptor, side: Side, source: &mut Source) -> Result<Sample> {
         let class = self.files.class(source.place);
         let mut amount = 0;
-        self.files.verify(fd, source.place).map_err(|_| Errno::EBADF)?;
+        self.files.verify(fd, source.place)?;
         if side == Side::Read && class == Class::File {
             amount = probe::distance_to_end(fd)?;
             if amount == 0 {
@@ -244,10 +244,8 @@ impl Platform for Native {
                 self.watch_file(fd, side, &mut source, arm);
                 Ok(source)
             }
-            // A nest deeper than the kernel allows, or a loop; and the user's
-            // share of watches, which is memory.
+            // A nest deeper than the kernel allows, or a loop.
             Err(Errno::ELOOP) => Err(Errno::EINVAL),
-            Err(Errno::ENOSPC) => Err(Errno::ENOMEM),
             Err(error) => Err(error),
         }
     }
@@ -261,9 +259,12 @@ impl Platform for Native {
         token: Token,
     ) -> Result<()> {
         if source.notes & IN_FILES != 0 {
-            if let Err(error) = self.files.verify(fd, source.place) {
-                self.files.remove(source.place);
-                return Err(error);
+            match self.files.verify(fd, source.place) {
+                Err(error @ (Errno::EBADF | Errno::ENOENT)) => {
+                    self.files.remove(source.place);
+                    return Err(error);
+                }
+                verified => verified?,
             }
             self.watch_file(fd, side, source, arm);
             return Ok(());
@@ -278,7 +279,11 @@ impl Platform for Native {
         if source.notes & IN_FILES != 0 {
             let verified = self.files.verify(fd, source.place);
             self.files.remove(source.place);
-            return verified;
+            return match verified {
+                Err(Errno::EBADF | Errno::ENOENT) => verified,
+                // Not knowing does not keep it from going.
+                _ => Ok(()),
+            };
         }
         epoll::remove(self.set_of(&source)?, fd).map_err(replaced)?;
         self.proved |= source.notes & IN_SECOND == 0;
@@ -420,7 +425,9 @@ impl Platform for Native {
                     // the first set stands for as many knotes.
                     let Some(set) = &self.second else { continue };
                     let set = set.as_raw_fd();
-                    found.second.fill(|events| epoll::poll(set, events, epoll::BATCH))?;
+                    // Nor does failing lose anything: the set is level in the
+                    // first, and what came beside it must still be handed over.
+                    let _ = found.second.fill(|events| epoll::poll(set, events, epoll::BATCH));
                 }
                 FILES => self.files.read(&mut found.news),
                 _ => return Ok(Some(Hint::Watched(token, epoll::readiness(event.events)))),

@@ -8,11 +8,11 @@
 //! that asks after a refused connect() would be told success. What poll, the
 //! TCP state and the history of the watch tell is enough to name it.
 
-use super::descriptor::{ask_int, ask_option, lend, proc_path};
+use super::descriptor::{ask_int, ask_option, file_name, lend, proc_path};
 use super::epoll::readiness;
 use crate::errno::{Errno, Result};
 use crate::sys::{Class, Descriptor, Readiness, Sample, Side, Source};
-use nix::fcntl::{FcntlArg, OFlag, fcntl, readlink};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{Whence, lseek};
 
@@ -90,7 +90,7 @@ impl Kind {
             SFlag::S_IFSOCK => Kind::of_socket(fd)?,
             SFlag::S_IFIFO => Kind::of_pipe(fd, side)?,
             SFlag::S_IFCHR => Kind::Bytes,
-            _ => Kind::of_anonymous(fd),
+            _ => Kind::of_anonymous(fd)?,
         })
     }
 
@@ -126,18 +126,22 @@ impl Kind {
         Ok(if mode == wrong { Kind::WrongEnd } else { Kind::Pipe })
     }
 
-    fn of_anonymous(fd: Descriptor) -> Kind {
-        let mut path = [0u8; 32];
-        let Some(path) = proc_path(&mut path, "/proc/self/fd/", fd) else { return Kind::Bytes };
-        let Ok(target) = readlink(path) else { return Kind::Bytes };
-        match target.as_encoded_bytes() {
+    fn of_anonymous(fd: Descriptor) -> Result<Kind> {
+        let mut name = [0u8; 32];
+        let name = match file_name(&mut name, fd) {
+            Ok(name) => name,
+            // For lack of memory nothing wrong is learnt for ever.
+            Err(Errno::ENOMEM) => return Err(Errno::ENOMEM),
+            Err(_) => return Ok(Kind::Bytes),
+        };
+        Ok(match name {
             b"anon_inode:[eventfd]" => Kind::EventFd,
             b"anon_inode:[eventpoll]" => Kind::Queue,
             b"anon_inode:[timerfd]" | b"anon_inode:[signalfd]" | b"anon_inode:[pidfd]" => {
                 Kind::Plain
             }
             _ => Kind::Bytes,
-        }
+        })
     }
 }
 
@@ -420,8 +424,16 @@ impl TcpInfo {
 pub(super) fn poll_now(fd: Descriptor) -> Result<Readiness> {
     let mut watched =
         libc::pollfd { fd, events: libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP, revents: 0 };
-    // SAFETY: one pollfd, alive.
-    super::descriptor::check(unsafe { libc::poll(&raw mut watched, 1, 0) })?;
+    loop {
+        // SAFETY: one pollfd, alive.
+        match super::descriptor::check(unsafe { libc::poll(&raw mut watched, 1, 0) }) {
+            // Even a poll that does not wait is interrupted, if it finds
+            // nothing; the handler has run by now.
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error),
+            Ok(_) => break,
+        }
+    }
     if watched.revents & libc::POLLNVAL != 0 {
         return Err(Errno::EBADF);
     }

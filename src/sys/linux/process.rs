@@ -6,6 +6,7 @@
 //! vfork child shares memory and sees the parent's, as it must. Reading costs
 //! two loads and no getpid.
 
+use super::descriptor::check;
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicPtr, Ordering};
 use core::ptr;
@@ -94,9 +95,15 @@ impl<T: Sync + 'static> PerProcess<T> {
         if fresh == libc::MAP_FAILED {
             return Err(Errno::ENOMEM);
         }
-        // Fails before 4.14 only, which is below what this library asks for.
         // SAFETY: the mapping is ours and as long as said.
-        unsafe { libc::madvise(fresh, PAGE, libc::MADV_WIPEONFORK) };
+        let wiped = check(unsafe { libc::madvise(fresh, PAGE, libc::MADV_WIPEONFORK) });
+        // EINVAL: a kernel before 4.14, which is below what this library asks
+        // for. Else memory is short, and a child would have the parent's value.
+        if wiped.is_err_and(|error| error != Errno::EINVAL) {
+            // SAFETY: ours, and nobody else has seen it.
+            unsafe { libc::munmap(fresh, PAGE) };
+            return Err(Errno::ENOMEM);
+        }
         let fresh = fresh.cast::<AtomicPtr<T>>();
         let won =
             self.page.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire);
