@@ -210,7 +210,7 @@ struct Tests {
 impl Tests {
     fn find() -> Tests {
         let mut c = BTreeSet::new();
-        for (folder, prefix) in [("tests/c", ""), ("tests/abi", "abi::")] {
+        for (folder, prefix) in [("tests/c", ""), ("tests/faults", ""), ("tests/abi", "abi::")] {
             for path in files(folder, "c") {
                 let stem = stem(&path);
                 c.extend(cases(&path).into_iter().map(|case| format!("{prefix}{stem}::{case}")));
