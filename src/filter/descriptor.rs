@@ -1,5 +1,6 @@
 //! What READ and WRITE have in common: a knote whose body is a watched
-//! descriptor.
+//! descriptor. They differ in the side they watch, and in when what is there is
+//! enough: that is their own files' part, a [`Verdict`] on a sample.
 //!
 //! Every change of such a knote makes one call to the platform that names the
 //! descriptor. It re-arms, looks again, and finds out whether the number still
@@ -7,24 +8,121 @@
 
 #![forbid(unsafe_code)]
 
-use super::Touch;
-use crate::clock::{Moment, Span};
+use super::{Filter, Outcome, Report, Touch};
+use crate::clock::Span;
 use crate::errno::{Errno, Result};
-use crate::event::{Kevent, NOTE_LOWAT};
+use crate::event::NOTE_LOWAT;
 use crate::knote::table::Key;
 use crate::knote::{Body, Knote};
-use crate::sys::{Descriptor, Platform, Readiness, Sample, Side, Source, Token};
+use crate::sys::{Class, Descriptor, Platform, Readiness, Sample, Side, Source, Token};
 use core::ffi::c_short;
 
 /// How soon to look again where nothing tells of the change: at a send buffer
 /// that drains towards its mark, and at a file that nobody can watch.
-pub(super) const DRAINING: Span = Span::millis(10);
-pub(super) const UNWATCHED: Span = Span::millis(100);
+const DRAINING: Span = Span::millis(10);
+const UNWATCHED: Span = Span::millis(100);
 
-pub(super) fn key(filter: c_short, ident: usize) -> Result<Key> {
-    match Descriptor::try_from(ident) {
-        Ok(_) => Ok(Key::Descriptor(filter, ident)),
-        Err(_) => Err(Errno::EBADF),
+/// Is what a sample shows enough to fire?
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    Fires,
+    Waits,
+    /// There is something, but less than the knote's low-water mark.
+    BelowMark,
+}
+
+/// A filter over one side of descriptors.
+#[derive(Debug)]
+pub(super) struct Watching {
+    pub(super) side: Side,
+    /// For a sample without end or error, of something that is not silent.
+    pub(super) verdict: fn(&Knote, &Sample) -> Verdict,
+}
+
+impl<P: Platform> Filter<P> for Watching {
+    fn key(&self, filter: c_short, ident: usize) -> Result<Key> {
+        match Descriptor::try_from(ident) {
+            Ok(_) => Ok(Key::Descriptor(filter, ident)),
+            Err(_) => Err(Errno::EBADF),
+        }
+    }
+
+    fn attach(&self, knote: &mut Knote, port: &mut P, token: Token) -> Result<()> {
+        let source = port.watch(number(knote), self.side, knote.arm(), token)?;
+        knote.body = Body::Descriptor(source);
+        Ok(())
+    }
+
+    fn detach(&self, knote: &Knote, port: &mut P, token: Token) -> Result<()> {
+        port.unwatch(number(knote), source(knote)?, token)
+    }
+
+    fn touch(&self, knote: &mut Knote, why: Touch<'_>, port: &mut P, token: Token) -> Result<()> {
+        let Touch::Register(change) = why else {
+            // An edge taken is an edge forgotten; the platform disarmed the
+            // rest.
+            return Ok(());
+        };
+        // Natively every change replaces what was wanted, a bare EV_ENABLE too.
+        knote.fflags = change.fflags;
+        knote.data = change.data;
+        knote.gate(false);
+        self.rearm(knote, port, token)
+    }
+
+    fn rearm(&self, knote: &mut Knote, port: &mut P, token: Token) -> Result<()> {
+        let mut source = source(knote)?;
+        port.rearm(number(knote), self.side, &mut source, knote.arm(), token)?;
+        knote.armed();
+        knote.body = Body::Descriptor(source);
+        Ok(())
+    }
+
+    fn event(&self, knote: &mut Knote, port: &mut P, seen: Option<Readiness>) -> Result<Outcome> {
+        let mut source = source(knote)?;
+        let sample = port.sample(number(knote), self.side, &mut source, seen)?;
+        knote.body = Body::Descriptor(source);
+        if sample.silent {
+            return Ok(Outcome::Gate(None));
+        }
+        let over = sample.eof || sample.error.is_some();
+        let verdict = if over { Verdict::Fires } else { (self.verdict)(knote, &sample) };
+        let later = |span| Some(P::now().after(span));
+        Ok(match verdict {
+            Verdict::Fires => Outcome::Fire(Report {
+                // Natively set with EV_EOF alone: an ICMP error on a datagram
+                // socket fires with fflags 0.
+                fflags: match sample.error {
+                    Some(error) if sample.eof => error.0.unsigned_abs(),
+                    _ => 0,
+                },
+                data: sample.amount,
+                eof: sample.eof,
+                repeats: source.repeats && (sample.ready || over),
+            }),
+            // It would be reported without end. A buffer that never was full
+            // gives no sign while it drains, so only the clock can tell when it
+            // has come down to the mark; what arrives is told of.
+            Verdict::BelowMark if sample.ready => match self.side {
+                Side::Read => Outcome::Gate(None),
+                Side::Write => Outcome::Gate(later(DRAINING)),
+            },
+            _ if source.wakes => Outcome::Idle(None),
+            _ => Outcome::Idle(later(UNWATCHED)),
+        })
+    }
+
+    fn asks_itself(&self, knote: &Knote) -> bool {
+        // No kernel reports a mark of 0 bytes as reached; and what the platform
+        // cannot watch it cannot hint at.
+        low_water(knote).is_some_and(|mark| mark <= 0) || is_unwatched(knote)
+    }
+
+    fn may_set_alarm(&self, knote: &Knote) -> bool {
+        match self.side {
+            Side::Read => is_unwatched(knote),
+            Side::Write => low_water(knote).is_some(),
+        }
     }
 }
 
@@ -40,85 +138,21 @@ fn source(knote: &Knote) -> Result<Source> {
     }
 }
 
-pub(super) fn attach<P: Platform>(
-    knote: &mut Knote,
-    side: Side,
-    port: &mut P,
-    token: Token,
-) -> Result<()> {
-    knote.body = Body::Descriptor(port.watch(number(knote), side, knote.arm(), token)?);
-    Ok(())
-}
-
-pub(super) fn detach<P: Platform>(knote: &Knote, port: &mut P, token: Token) -> Result<()> {
-    port.unwatch(number(knote), source(knote)?, token)
-}
-
-pub(super) fn touch<P: Platform>(
-    knote: &mut Knote,
-    why: Touch<'_>,
-    side: Side,
-    port: &mut P,
-    token: Token,
-) -> Result<()> {
-    let Touch::Register(change) = why else {
-        // An edge taken is an edge forgotten; the platform disarmed the rest.
-        return Ok(());
-    };
-    remember(knote, change);
-    knote.gate(false);
-    rearm(knote, side, port, token)
-}
-
-/// Natively every change replaces what was wanted, even a bare EV_ENABLE.
-fn remember(knote: &mut Knote, change: &Kevent) {
-    knote.fflags = change.fflags;
-    knote.data = change.data;
-}
-
-/// Arms the descriptor as the knote's state asks.
-pub(super) fn rearm<P: Platform>(
-    knote: &mut Knote,
-    side: Side,
-    port: &mut P,
-    token: Token,
-) -> Result<()> {
-    let mut source = source(knote)?;
-    port.rearm(number(knote), side, &mut source, knote.arm(), token)?;
-    knote.armed();
-    knote.body = Body::Descriptor(source);
-    Ok(())
-}
-
-pub(super) fn sample<P: Platform>(
-    knote: &mut Knote,
-    side: Side,
-    port: &mut P,
-    seen: Option<Readiness>,
-) -> Result<(Sample, Source)> {
-    let mut source = source(knote)?;
-    let sample = port.sample(number(knote), side, &mut source, seen)?;
-    knote.body = Body::Descriptor(source);
-    Ok((sample, source))
-}
-
-/// The low-water mark that this knote asks for.
-pub(super) fn low_water(knote: &Knote) -> Option<i64> {
-    (knote.fflags & NOTE_LOWAT != 0).then_some(knote.data as i64)
-}
-
-/// No kernel reports a mark of 0 bytes as reached; and what the platform
-/// cannot watch it cannot hint at.
-pub(super) fn asks_itself(knote: &Knote) -> bool {
-    low_water(knote).is_some_and(|mark| mark <= 0) || is_unwatched(knote)
-}
-
 /// Is it a file, or something else that the platform's poller does not take?
-pub(super) fn is_unwatched(knote: &Knote) -> bool {
+fn is_unwatched(knote: &Knote) -> bool {
     matches!(knote.body, Body::Descriptor(source) if !source.repeats)
 }
 
-/// When to look again.
-pub(super) fn look_after<P: Platform>(span: Span) -> Option<Moment> {
-    Some(P::now().after(span))
+fn low_water(knote: &Knote) -> Option<i64> {
+    (knote.fflags & NOTE_LOWAT != 0).then_some(knote.data as i64)
+}
+
+/// The verdict by the knote's low-water mark, if it has one and this is
+/// something that natively has marks.
+pub(super) fn by_mark(knote: &Knote, sample: &Sample) -> Option<Verdict> {
+    if !matches!(sample.class, Class::Connection | Class::Datagram) {
+        return None;
+    }
+    let mark = low_water(knote)?;
+    Some(if sample.amount >= mark { Verdict::Fires } else { Verdict::BelowMark })
 }

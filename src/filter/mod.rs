@@ -96,8 +96,8 @@ pub(crate) trait Filter<P: Platform>: Sync {
 /// that is no filter EINVAL.
 pub(crate) fn find<P: Platform>(filter: c_short) -> Result<&'static dyn Filter<P>> {
     match filter {
-        EVFILT_READ => Ok(&read::Read),
-        EVFILT_WRITE => Ok(&write::Write),
+        EVFILT_READ => Ok(&read::READ),
+        EVFILT_WRITE => Ok(&write::WRITE),
         EVFILT_TIMER => Ok(&timer::Timer),
         EVFILT_USER => Ok(&user::User),
         // Natively a kevent() with it is refused so, too.
