@@ -148,7 +148,7 @@ impl<P: Platform> Queue<P> {
             return Err(Errno::EINVAL);
         }
         match self.table.find(key) {
-            None if has(EV_ADD) => self.create(filter, key, change, number),
+            None if has(EV_ADD) => self.create(filter, key, change),
             None => Err(self.absent(key)),
             Some(slot) => {
                 let done = if has(EV_DELETE) {
@@ -159,7 +159,7 @@ impl<P: Platform> Queue<P> {
                 match done {
                     // Its descriptor was closed, and the knote with it; the
                     // number is another file by now, and starts clean.
-                    Err(Errno::ENOENT) if has(EV_ADD) => self.create(filter, key, change, number),
+                    Err(Errno::ENOENT) if has(EV_ADD) => self.create(filter, key, change),
                     other => other,
                 }
             }
@@ -178,17 +178,11 @@ impl<P: Platform> Queue<P> {
         }
     }
 
-    fn create(
-        &mut self,
-        filter: &dyn Filter<P>,
-        key: Key,
-        change: &Kevent,
-        number: Descriptor,
-    ) -> Result<()> {
+    fn create(&mut self, filter: &dyn Filter<P>, key: Key, change: &Kevent) -> Result<()> {
         // To add is the one thing that would also succeed on a stranger's set,
         // so the number is asked about first, once a call. The caller sees
         // that the queue is gone.
-        if matches!(key, Key::Descriptor(..)) && !self.port.prove(number) {
+        if matches!(key, Key::Descriptor(..)) && !self.port.prove() {
             return Err(Errno::EBADF);
         }
         // A number that is not open must not make the index as long as itself.
@@ -267,7 +261,7 @@ impl<P: Platform> Queue<P> {
                 Ok(())
             }
             Err(error @ (Errno::EBADF | Errno::ENOENT)) => {
-                self.forget(slot);
+                self.lost(slot);
                 Err(error)
             }
             Err(error) => Err(error),
@@ -281,8 +275,21 @@ impl<P: Platform> Queue<P> {
         let Some(knote) = self.table.get(slot) else { return Err(Errno::ENOENT) };
         let detached = filter::find::<P>(knote.filter)
             .and_then(|filter| filter.detach(knote, &mut self.port, token));
-        self.forget(slot);
+        match detached {
+            Ok(()) => self.forget(slot),
+            Err(_) => self.lost(slot),
+        }
         detached
+    }
+
+    /// Drops a knote whose descriptor is gone; unless it is the queue's own
+    /// number that is: by another the queue may live on, with the knote's watch.
+    fn lost(&mut self, slot: Slot) {
+        let watched = self.table.get(slot).map(|knote| knote.body);
+        let by_poller = matches!(watched, Some(Body::Descriptor(source)) if source.repeats);
+        if !by_poller || self.port.prove() {
+            self.forget(slot);
+        }
     }
 
     /// Drops a knote that is detached.

@@ -227,9 +227,9 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Has any call since [`Platform::reach`] shown that the number is good?
     fn proved(&self) -> bool;
 
-    /// Makes sure that the number is good, asking the kernel if no call since
-    /// [`Platform::reach`] has shown it.
-    fn prove(&mut self, number: Descriptor) -> bool;
+    /// Makes sure that the number last reached is good, asking the kernel if no
+    /// call since has shown it.
+    fn prove(&mut self) -> bool;
 
     /// Makes a spent queue let go of whatever belongs to its last life, and
     /// keep what the next one can use.

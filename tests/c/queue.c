@@ -906,6 +906,27 @@ dup_outlives_the_original(bool used_before)
 	CHECK_EQ(close(other), 0);
 }
 
+/* What is tried by the dead number falls on nothing that lives by the other. */
+TEST(a_change_by_the_closed_number_leaves_the_dup_its_knotes)
+{
+	static const unsigned flags[] = {EV_DELETE, EV_DISABLE, EV_ENABLE};
+	int fds[2], other, i, kq = new_queue();
+	unix_pair(fds);
+	READ_ADD(kq, fds[0], 0);
+	other = dup(kq);
+	CHECK(other >= 0);
+	CHECK_EQ(close(kq), 0);
+	for (i = 0; i < 3; i++)
+		CHECK_FAILS(change(kq, (uintptr_t)fds[0], EVFILT_READ,
+		    flags[i], 0, 0, NULL), EBADF);
+	put(fds[1], 2);
+	EXPECT_READ(other, fds[0], 0, 0, 2);
+	CHANGE(other, (uintptr_t)fds[0], EVFILT_READ, EV_DELETE, 0, 0, NULL);
+	EXPECT_QUIET(other);
+	close_pair(fds);
+	CHECK_EQ(close(other), 0);
+}
+
 TEST(dup_outlives_the_original)
 {
 	dup_outlives_the_original(true);
@@ -2058,4 +2079,35 @@ TEST(connections_come_and_go_on_the_same_numbers)
 	}
 	EXPECT_QUIET(kq);
 	CHECK_EQ(close(kq), 0);
+}
+
+/*
+ * A program that closes every number it sees closes the library's too, and gets
+ * those numbers again for files of its own. Clearing up must not close them.
+ */
+TEST(private_numbers_that_were_closed_are_not_closed_again)
+{
+	int fds[2], kq = new_queue(), fd, file, first = -1, last = -1;
+	unix_pair(fds);
+	READ_ADD(kq, fds[0], 0);
+	CHANGE(kq, (uintptr_t)fds[0], EVFILT_WRITE, EV_ADD, 0, 0, NULL);
+	CHANGE(kq, 1, EVFILT_TIMER, EV_ADD, 0, 3600000, NULL);
+	for (fd = PRIVATE_FLOOR; fd < PRIVATE_FLOOR + 64; fd++)
+		if (close(fd) == 0) {
+			first = first < 0 ? fd : first;
+			last = fd;
+		}
+	CHECK(first >= 0);
+	file = open("/dev/null", O_RDWR | O_CLOEXEC);
+	CHECK(file >= 0);
+	for (fd = first; fd <= last; fd++)
+		CHECK_EQ(dup2(file, fd), fd);
+	CHECK_EQ(close(kq), 0);
+	libkqueue_drain_pending_close();
+	CHECK_EQ(close(new_queue()), 0);
+	libkqueue_drain_pending_close();
+	for (fd = first; fd <= last; fd++)
+		CHECK_EQ(close(fd), 0);
+	CHECK_EQ(close(file), 0);
+	close_pair(fds);
 }

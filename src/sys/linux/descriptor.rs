@@ -5,7 +5,7 @@ use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, DescriptorState};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 impl From<nix::Error> for Errno {
     fn from(error: nix::Error) -> Errno {
@@ -49,19 +49,53 @@ pub(super) fn lend(fd: Descriptor) -> BorrowedFd<'static> {
 /// that the kernel's table grows large.
 const PRIVATE_FLOOR: u64 = 256;
 
-/// Moves a descriptor of ours up, out of the application's way. If there is no
-/// room above, it stays where it is.
-pub(super) fn move_up(fd: OwnedFd) -> OwnedFd {
-    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
-    let floor = PRIVATE_FLOOR.min(limit / 2);
-    let Ok(floor) = i32::try_from(floor) else { return fd };
-    let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(Errno::from);
-    high.and_then(own).unwrap_or(fd)
+/// A descriptor that the library keeps for itself.
+///
+/// A program may close every number it sees, ours too, and the kernel gives
+/// them out again. So a number is closed only as long as it is what was made:
+/// one that /proc calls otherwise by now is somebody else's.
+#[derive(Debug)]
+pub(super) struct Private {
+    number: Descriptor,
+    /// What /proc calls it.
+    name: &'static [u8],
 }
 
-/// Is it where private descriptors belong?
-pub(super) fn is_high(fd: &OwnedFd) -> bool {
-    u64::try_from(fd.as_raw_fd()).is_ok_and(|number| number >= PRIVATE_FLOOR)
+impl Private {
+    /// Takes a new descriptor into the library's keeping: moves it up, out of
+    /// the application's way. If there is no room above, it stays where it is.
+    pub(super) fn new(fd: OwnedFd, name: &'static [u8]) -> Private {
+        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+        let floor = PRIVATE_FLOOR.min(limit / 2) as Descriptor;
+        let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(Errno::from);
+        let kept = high.and_then(own).unwrap_or(fd);
+        Private { number: kept.into_raw_fd(), name }
+    }
+
+    #[inline]
+    pub(super) fn number(&self) -> Descriptor {
+        self.number
+    }
+
+    /// Is it where private descriptors belong?
+    pub(super) fn is_high(&self) -> bool {
+        u64::try_from(self.number).is_ok_and(|number| number >= PRIVATE_FLOOR)
+    }
+}
+
+/// Async-signal-safe: it is dropped in the fork handler too, where the number
+/// alone is closed, and what the parent shares is not touched.
+impl Drop for Private {
+    fn drop(&mut self) {
+        let mut name = [0u8; 32];
+        // Without an answer from /proc it is taken for what it was.
+        if file_name(&mut name, self.number).is_ok_and(|name| name != self.name) {
+            return;
+        }
+        // SAFETY: the number was made for this value, and is closed once. (If
+        // the program has closed it already, the kernel says so, no more.)
+        unsafe { libc::close(self.number) };
+    }
 }
 
 /// Is this number open at all?
@@ -69,11 +103,13 @@ pub(super) fn is_open(fd: Descriptor) -> bool {
     fcntl(lend(fd), FcntlArg::F_GETFD).is_ok()
 }
 
+pub(super) const EPOLL_NAME: &[u8] = b"anon_inode:[eventpoll]";
+
 /// May this number be an epoll descriptor, whoever made it? Without an answer
 /// from /proc it may: it is for the next call that is made with it to find out.
 pub(super) fn is_epoll(fd: Descriptor) -> bool {
     let mut name = [0u8; 32];
-    file_name(&mut name, fd).map_or(true, |name| name == b"anon_inode:[eventpoll]")
+    file_name(&mut name, fd).map_or(true, |name| name == EPOLL_NAME)
 }
 
 /// What /proc calls an open file, as far as there is room. Without allocating:
@@ -187,12 +223,4 @@ pub(super) fn ask_option<const N: usize>(
         libc::getsockopt(fd, level, name, answer.as_mut_ptr().cast(), &raw mut length)
     })?;
     Ok(length as usize)
-}
-
-/// Closes in a forked child: the number alone, whatever the parent shares.
-pub(super) fn close_in_child(fd: OwnedFd) {
-    // SAFETY: close() is async-signal-safe, and `fd` is forgotten below, so
-    // the number is closed once.
-    unsafe { libc::close(fd.as_raw_fd()) };
-    std::mem::forget(fd);
 }

@@ -5,16 +5,15 @@
 //! program that closes every number it sees free this one, nothing of ours can
 //! write into the stranger that gets it next.
 
-use super::descriptor::{move_up, own};
+use super::descriptor::{Private, own};
 use super::epoll;
 use crate::errno::Result;
 use crate::sys::{Bell, Descriptor};
-use std::os::fd::{AsRawFd, OwnedFd};
 
-pub(super) fn create() -> Result<OwnedFd> {
+pub(super) fn create() -> Result<Private> {
     // SAFETY: two integers in, a new descriptor out.
     let fd = unsafe { libc::eventfd(1, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-    Ok(move_up(own(fd)?))
+    Ok(Private::new(own(fd)?, b"anon_inode:[eventfd]"))
 }
 
 fn mask(bell: Bell) -> u32 {
@@ -29,8 +28,8 @@ fn mask(bell: Bell) -> u32 {
 }
 
 /// Puts it into a new set, at rest.
-pub(super) fn hang(set: Descriptor, bell: &OwnedFd, data: u64) -> Result<()> {
-    epoll::add(set, bell.as_raw_fd(), mask(Bell::Rest), data)
+pub(super) fn hang(set: Descriptor, bell: &Private, data: u64) -> Result<()> {
+    epoll::add(set, bell.number(), mask(Bell::Rest), data)
 }
 
 pub(super) fn set(set: Descriptor, bell: Descriptor, state: Bell, data: u64) -> Result<()> {

@@ -7,14 +7,14 @@
 //! that each side has its own mode and no write edge comes with every read.
 
 use super::Native;
-use super::descriptor::{check, move_up};
+use super::descriptor::{EPOLL_NAME, Private, check};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicBool, AtomicPtr, Ordering};
 use crate::sys::{Arm, Cancel, Descriptor, Platform, Readiness, Side, Token};
 use core::mem::MaybeUninit;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::IntoRawFd;
 
 pub(super) type Event = libc::epoll_event;
 
@@ -92,9 +92,9 @@ pub(super) fn create() -> Result<Descriptor> {
 }
 
 /// A set of our own, for the second sides.
-pub(super) fn create_private() -> Result<OwnedFd> {
+pub(super) fn create_private() -> Result<Private> {
     let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    Ok(move_up(set.0))
+    Ok(Private::new(set.0, EPOLL_NAME))
 }
 
 pub(super) fn add(set: Descriptor, fd: Descriptor, events: u32, data: u64) -> Result<()> {
@@ -123,8 +123,8 @@ fn control(set: Descriptor, op: i32, fd: Descriptor, events: u32, data: u64) -> 
 /// Is `member` in the set that `number` refers to? The question is an ADD that
 /// finds it there. Should the number be somebody else's epoll, the member goes
 /// in and out again with a mask that reports nothing.
-pub(super) fn contains(number: Descriptor, member: &OwnedFd) -> bool {
-    let member = member.as_raw_fd();
+pub(super) fn contains(number: Descriptor, member: &Private) -> bool {
+    let member = member.number();
     match add(number, member, libc::EPOLLONESHOT as u32, 0) {
         Err(Errno::EEXIST) => true,
         Err(_) => false,

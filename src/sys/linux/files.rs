@@ -9,13 +9,12 @@
 //! The watch goes through /proc/self/fd/N and so follows the open file, also
 //! when it is renamed or unlinked. Two descriptors of one inode share a watch.
 
-use super::descriptor::{check, file_name, move_up, own, proc_path};
+use super::descriptor::{Private, check, file_name, own, proc_path};
 use super::epoll;
 use crate::errno::{Errno, Result};
 use crate::sys::{Class, Descriptor, Token};
 use core::mem::MaybeUninit;
 use nix::sys::stat::{FileStat, SFlag, fstat};
-use std::os::fd::{AsRawFd, OwnedFd};
 
 /// No entry, and no watch.
 const NONE: u32 = u32::MAX;
@@ -41,7 +40,7 @@ struct Entry {
 pub(super) struct Files {
     entries: Vec<Entry>,
     free: u32,
-    inotify: Option<OwnedFd>,
+    inotify: Option<Private>,
     /// Watches, in order, each with the first of its entries. The kernel
     /// counts upwards, so a new one goes to the end.
     watches: Vec<(i32, u32)>,
@@ -120,7 +119,7 @@ impl Files {
             if let Some(inotify) = &self.inotify {
                 // SAFETY: two integers. It fails only if the kernel dropped
                 // the watch already, with the inode.
-                unsafe { libc::inotify_rm_watch(inotify.as_raw_fd(), watch) };
+                unsafe { libc::inotify_rm_watch(inotify.number(), watch) };
             }
         }
     }
@@ -142,7 +141,7 @@ impl Files {
             Some(inotify) => inotify,
             None => {
                 let made = create()?;
-                epoll::add(set, made.as_raw_fd(), libc::EPOLLIN as u32, data)?;
+                epoll::add(set, made.number(), libc::EPOLLIN as u32, data)?;
                 self.inotify.insert(made)
             }
         };
@@ -156,7 +155,7 @@ impl Files {
         }
         // SAFETY: a string that ends in NUL.
         let watch =
-            check(unsafe { libc::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), CHANGES) })?;
+            check(unsafe { libc::inotify_add_watch(inotify.number(), path.as_ptr(), CHANGES) })?;
         entry.watch = watch;
         entry.next = match self.watches.binary_search_by_key(&watch, |(watch, _)| *watch) {
             Ok(index) => match self.watches.get_mut(index) {
@@ -203,25 +202,22 @@ impl Files {
         news.clear();
         if let Some(inotify) = &self.inotify {
             // SAFETY: the kernel writes at most as many bytes as there is room.
-            let count = unsafe {
-                libc::read(inotify.as_raw_fd(), news.bytes.as_mut_ptr().cast(), News::ROOM)
-            };
+            let count =
+                unsafe { libc::read(inotify.number(), news.bytes.as_mut_ptr().cast(), News::ROOM) };
             news.filled = usize::try_from(count).unwrap_or(0);
         }
     }
 
     /// In a forked child: closes the number and nothing else.
     pub(super) fn disown(&mut self) {
-        if let Some(inotify) = self.inotify.take() {
-            super::descriptor::close_in_child(inotify);
-        }
+        self.inotify = None;
     }
 }
 
-fn create() -> Result<OwnedFd> {
+fn create() -> Result<Private> {
     // SAFETY: an integer in, a new descriptor out.
     let fd = unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) };
-    Ok(move_up(own(fd)?))
+    Ok(Private::new(own(fd)?, b"anon_inode:inotify"))
 }
 
 /// The kernel's queue overflowed: everything may have changed.

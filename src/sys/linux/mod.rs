@@ -30,10 +30,10 @@ use crate::sync::{AtomicU32, Ordering};
 use crate::sys::{
     Arm, Bell, Cancel, Class, Descriptor, Hint, Platform, Readiness, Sample, Side, Source, Token,
 };
+use descriptor::Private;
 use epoll::{ALARM, BELL, Batch, FILES, SECOND, mask, pack, pack_private, unpack};
 use files::{Files, News};
 use probe::Kind;
-use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Note: the entry is in the second set. (`probe` has the notes below.)
 const IN_SECOND: u32 = 0x1_0000;
@@ -47,9 +47,9 @@ pub(crate) struct Native {
     number: Descriptor,
     proved: bool,
     cookie: u16,
-    doorbell: Option<OwnedFd>,
-    alarm: Option<OwnedFd>,
-    second: Option<OwnedFd>,
+    doorbell: Option<Private>,
+    alarm: Option<Private>,
+    second: Option<Private>,
     files: Files,
 }
 
@@ -78,12 +78,12 @@ impl Native {
     /// The second set, made at first need and watched by the first.
     fn second(&mut self) -> Result<Descriptor> {
         if let Some(second) = &self.second {
-            return Ok(second.as_raw_fd());
+            return Ok(second.number());
         }
         let second = epoll::create_private()?;
         let data = pack_private(self.cookie, SECOND);
-        epoll::add(self.number, second.as_raw_fd(), libc::EPOLLIN as u32, data)?;
-        Ok(self.second.insert(second).as_raw_fd())
+        epoll::add(self.number, second.number(), libc::EPOLLIN as u32, data)?;
+        Ok(self.second.insert(second).number())
     }
 
     /// The set that holds a source.
@@ -91,7 +91,7 @@ impl Native {
         if source.notes & IN_SECOND == 0 {
             return Ok(self.number);
         }
-        self.second.as_ref().map(AsRawFd::as_raw_fd).ok_or(Errno::ENOENT)
+        self.second.as_ref().map(Private::number).ok_or(Errno::ENOENT)
     }
 
     /// Puts an entry into the first set that has none for this descriptor.
@@ -195,7 +195,7 @@ impl Platform for Native {
 
     fn owns(&self, number: Descriptor) -> bool {
         let private = [&self.doorbell, &self.alarm, &self.second];
-        private.into_iter().flatten().any(|fd| fd.as_raw_fd() == number)
+        private.into_iter().flatten().any(|fd| fd.number() == number)
     }
 
     fn reach(&mut self, number: Descriptor) {
@@ -207,8 +207,8 @@ impl Platform for Native {
         self.proved
     }
 
-    fn prove(&mut self, number: Descriptor) -> bool {
-        self.proved = self.proved || self.answers_to(number);
+    fn prove(&mut self) -> bool {
+        self.proved = self.proved || self.answers_to(self.number);
         self.proved
     }
 
@@ -217,12 +217,13 @@ impl Platform for Native {
         self.second = None;
         self.files = Files::new();
         // One that found no place above is in the application's way.
-        self.doorbell = self.doorbell.take().filter(descriptor::is_high);
+        self.doorbell = self.doorbell.take().filter(Private::is_high);
     }
 
     fn disown(&mut self) {
-        let private = [self.doorbell.take(), self.alarm.take(), self.second.take()];
-        private.into_iter().flatten().for_each(descriptor::close_in_child);
+        self.doorbell = None;
+        self.alarm = None;
+        self.second = None;
         self.files.disown();
     }
 
@@ -326,7 +327,7 @@ impl Platform for Native {
 
     fn bell(&mut self, bell: Bell) -> Result<()> {
         let Some(doorbell) = &self.doorbell else { return Err(Errno::EBADF) };
-        doorbell::set(self.number, doorbell.as_raw_fd(), bell, self.private(BELL))?;
+        doorbell::set(self.number, doorbell.number(), bell, self.private(BELL))?;
         self.proved = true;
         Ok(())
     }
@@ -337,7 +338,7 @@ impl Platform for Native {
         }
         let alarm = timerfd::create()?;
         let data = self.private(ALARM);
-        epoll::add(self.number, alarm.as_raw_fd(), libc::EPOLLIN as u32, data)?;
+        epoll::add(self.number, alarm.number(), libc::EPOLLIN as u32, data)?;
         self.proved = true;
         self.alarm = Some(alarm);
         Ok(())
@@ -349,7 +350,7 @@ impl Platform for Native {
     }
 
     fn ringer(&self) -> Ringer {
-        let doorbell = self.doorbell.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        let doorbell = self.doorbell.as_ref().map_or(-1, Private::number);
         Ringer { number: self.number, doorbell, data: self.private(BELL) }
     }
 
@@ -424,7 +425,7 @@ impl Platform for Native {
                     // there is is taken, room or not, for this one entry of
                     // the first set stands for as many knotes.
                     let Some(set) = &self.second else { continue };
-                    let set = set.as_raw_fd();
+                    let set = set.number();
                     // Nor does failing lose anything: the set is level in the
                     // first, and what came beside it must still be handed over.
                     let _ = found.second.fill(|events| epoll::poll(set, events, epoll::BATCH));

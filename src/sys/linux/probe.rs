@@ -8,7 +8,7 @@
 //! that asks after a refused connect() would be told success. What poll, the
 //! TCP state and the history of the watch tell is enough to name it.
 
-use super::descriptor::{ask_int, ask_option, file_name, lend, proc_path};
+use super::descriptor::{EPOLL_NAME, ask_int, ask_option, file_name, lend, proc_path};
 use super::epoll::readiness;
 use crate::errno::{Errno, Result};
 use crate::sys::{Class, Descriptor, Readiness, Sample, Side, Source};
@@ -136,7 +136,7 @@ impl Kind {
         };
         Ok(match name {
             b"anon_inode:[eventfd]" => Kind::EventFd,
-            b"anon_inode:[eventpoll]" => Kind::Queue,
+            EPOLL_NAME => Kind::Queue,
             b"anon_inode:[timerfd]" | b"anon_inode:[signalfd]" | b"anon_inode:[pidfd]" => {
                 Kind::Plain
             }

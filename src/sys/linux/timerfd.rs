@@ -5,29 +5,28 @@
 //! like to whoever polls the queue. (A periodic timerfd would fall silent
 //! until read.)
 
-use super::descriptor::{check, move_up, own};
+use super::descriptor::{Private, check, own};
 use super::epoll::moment_timespec;
 use crate::clock::Moment;
 use crate::errno::Result;
-use std::os::fd::{AsRawFd, OwnedFd};
 
-pub(super) fn create() -> Result<OwnedFd> {
+pub(super) fn create() -> Result<Private> {
     // SAFETY: two integers in, a new descriptor out.
     let fd = unsafe {
         libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK)
     };
-    Ok(move_up(own(fd)?))
+    Ok(Private::new(own(fd)?, b"anon_inode:[timerfd]"))
 }
 
 /// Sets it; `None` disarms. A moment that has passed fires at once.
-pub(super) fn set(timer: &OwnedFd, at: Option<Moment>) -> Result<()> {
+pub(super) fn set(timer: &Private, at: Option<Moment>) -> Result<()> {
     // All zeroes disarms, so the first nanosecond of the clock is the second.
     let value = moment_timespec(at.map_or(Moment(0), |at| at.max(Moment(1))));
     let setting = libc::itimerspec { it_interval: moment_timespec(Moment(0)), it_value: value };
     // SAFETY: the kernel reads one itimerspec; the old one is not wanted.
     check(unsafe {
         libc::timerfd_settime(
-            timer.as_raw_fd(),
+            timer.number(),
             libc::TFD_TIMER_ABSTIME,
             &raw const setting,
             core::ptr::null_mut(),
