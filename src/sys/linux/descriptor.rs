@@ -77,6 +77,13 @@ impl Private {
         self.number
     }
 
+    /// Is the number still what was made, as far as /proc can tell?
+    pub(super) fn is_ours(&self) -> bool {
+        let mut name = [0u8; 32];
+        // Without an answer it is taken for what it was.
+        file_name(&mut name, self.number).map_or(true, |name| name == self.name)
+    }
+
     /// Is it where private descriptors belong?
     pub(super) fn is_high(&self) -> bool {
         u64::try_from(self.number).is_ok_and(|number| number >= PRIVATE_FLOOR)
@@ -87,14 +94,11 @@ impl Private {
 /// alone is closed, and what the parent shares is not touched.
 impl Drop for Private {
     fn drop(&mut self) {
-        let mut name = [0u8; 32];
-        // Without an answer from /proc it is taken for what it was.
-        if file_name(&mut name, self.number).is_ok_and(|name| name != self.name) {
-            return;
+        if self.is_ours() {
+            // SAFETY: the number was made for this value, and is closed once.
+            // (If the program has closed it already, the kernel says so.)
+            unsafe { libc::close(self.number) };
         }
-        // SAFETY: the number was made for this value, and is closed once. (If
-        // the program has closed it already, the kernel says so, no more.)
-        unsafe { libc::close(self.number) };
     }
 }
 

@@ -160,7 +160,8 @@ impl Platform for Native {
 
     fn open(spare: Option<Native>) -> Result<(Native, Descriptor)> {
         // The private descriptor first: kqueue() returns the lowest number.
-        let doorbell = match spare.and_then(|spare| spare.doorbell) {
+        let kept = spare.and_then(|spare| spare.doorbell);
+        let doorbell = match kept.filter(Private::is_ours) {
             Some(doorbell) => doorbell,
             None => doorbell::create()?,
         };
