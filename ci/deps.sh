@@ -7,8 +7,8 @@ cd "$(dirname "$0")/.."
 # One command stands for each package.
 packages=''
 for pair in cc:build-essential c++:build-essential make:build-essential \
-	nm:build-essential pkg-config:pkg-config curl:curl wrk:wrk \
-	valgrind:valgrind; do
+	nm:build-essential clang++:clang pkg-config:pkg-config curl:curl \
+	wrk:wrk valgrind:valgrind; do
 	command -v "${pair%%:*}" >/dev/null 2>&1 && continue
 	case " $packages " in
 	*" ${pair#*:} "*) ;;
