@@ -49,6 +49,8 @@ until_true() {
 
 # start ARGUMENT...: runs the server and learns its port.
 start() {
+	# What an earlier server said must not be taken for this one's words.
+	: >"$tmp/out"
 	"$HTTPD" -p 0 "$@" >"$tmp/out" 2>"$tmp/err" </dev/null &
 	server=$!
 	until_true 20 "the server did not start" grep -q '^listening' "$tmp/out"
