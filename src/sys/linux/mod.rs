@@ -229,7 +229,7 @@ impl Platform for Native {
     }
 
     fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source> {
-        if side == Side::Write && Kind::learn(fd, side)? == Kind::Queue {
+        if side == Side::Write && Kind::is_queue(fd)? {
             return Err(Errno::EINVAL);
         }
         let mut source = Source { repeats: true, wakes: true, notes: 0, place: 0 };

@@ -84,7 +84,7 @@ impl Kind {
     /// Asks the kernel. A source is watched on one side, so a pipe's end is
     /// either right or wrong for it.
     #[cold]
-    pub(super) fn learn(fd: Descriptor, side: Side) -> Result<Kind> {
+    fn learn(fd: Descriptor, side: Side) -> Result<Kind> {
         let stat = fstat(lend(fd))?;
         Ok(match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
             SFlag::S_IFSOCK => Kind::of_socket(fd)?,
@@ -92,6 +92,12 @@ impl Kind {
             SFlag::S_IFCHR => Kind::Bytes,
             _ => Kind::of_anonymous(fd)?,
         })
+    }
+
+    /// Is it a queue? One call says no of everything but anonymous objects.
+    pub(super) fn is_queue(fd: Descriptor) -> Result<bool> {
+        let kind = SFlag::from_bits_truncate(fstat(lend(fd))?.st_mode) & SFlag::S_IFMT;
+        Ok(kind.is_empty() && Kind::of_anonymous(fd)? == Kind::Queue)
     }
 
     fn of_socket(fd: Descriptor) -> Result<Kind> {
