@@ -1137,3 +1137,49 @@ TEST(calls_that_change_and_wait_take_out_what_was_put_in)
 	CHECK(!readable(kq));
 	CHECK_EQ(close(kq), 0);
 }
+
+/* Threads that all make their first queue at once, in a process with none */
+
+#define FIRSTS 4
+
+static pthread_barrier_t firsts;
+
+static void *
+first_queue(void *arg)
+{
+	int i, kq;
+	(void)arg;
+	pthread_barrier_wait(&firsts);
+	kq = new_queue();
+	for (i = 0; i < 3; i++) {
+		CHANGE(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+		CHANGE(kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+		EXPECT(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+		expect_none(kq);
+	}
+	CHECK_EQ(close(kq), 0);
+	return NULL;
+}
+
+/* In a forked child each time: only there is a first queue to be made again. */
+TEST(first_queues_made_at_once_all_live)
+{
+	pthread_t threads[FIRSTS];
+	int round, i, status;
+	for (round = 0; round < 50; round++) {
+		pid_t pid = fork();
+		CHECK(pid >= 0);
+		if (pid > 0) {
+			CHECK_EQ(waitpid(pid, &status, 0), pid);
+			CHECK_EQ(status, 0);
+			continue;
+		}
+		CHECK_EQ(pthread_barrier_init(&firsts, NULL, FIRSTS), 0);
+		for (i = 0; i < FIRSTS; i++)
+			CHECK_EQ(pthread_create(&threads[i], NULL, first_queue,
+			    NULL), 0);
+		for (i = 0; i < FIRSTS; i++)
+			CHECK_EQ(pthread_join(threads[i], NULL), 0);
+		_exit(0);
+	}
+}

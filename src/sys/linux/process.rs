@@ -63,15 +63,31 @@ impl<T: Sync + 'static> PerProcess<T> {
         }
         // One thread takes what was inherited; another that comes meanwhile
         // makes a new value, and whoever is first at the cell wins.
-        let inherited = self.last.swap(ptr::null_mut(), Ordering::AcqRel);
-        // SAFETY: null or a leaked value; a fork copies it with everything.
-        let renewed = unsafe { inherited.as_ref() }.is_some_and(renew);
-        let mine = if renewed { inherited } else { leak(make())? };
+        let mine = match self.take_inherited().filter(|inherited| renew(inherited)) {
+            Some(renewed) => ptr::from_ref(renewed).cast_mut(),
+            None => leak(make())?,
+        };
         let won = cell.compare_exchange(ptr::null_mut(), mine, Ordering::AcqRel, Ordering::Acquire);
         let value = won.map_or_else(|winner| winner, |_| mine);
         self.last.store(value, Ordering::Release);
         // SAFETY: leaked, by this call or the winner's, and only ever shared.
         Ok(unsafe { &*value })
+    }
+
+    /// Takes what this process inherited, for one thread to renew.
+    ///
+    /// The caller saw no value of this process's own, but another thread may
+    /// have started one since, and then `last` is that one, in use. Whoever
+    /// reads it there sees it in the cell as well: it was published first, and
+    /// the Acquire of the swap pairs with the Release of `start`'s store.
+    fn take_inherited(&self) -> Option<&'static T> {
+        let last = self.last.swap(ptr::null_mut(), Ordering::AcqRel);
+        if let Some(value) = self.get() {
+            self.last.store(ptr::from_ref(value).cast_mut(), Ordering::Release);
+            return None;
+        }
+        // SAFETY: null or a leaked value; a fork copies it with everything.
+        unsafe { last.as_ref() }
     }
 
     fn cell(&self) -> Option<&'static AtomicPtr<T>> {
@@ -137,4 +153,21 @@ pub(crate) fn at_fork_in_child(handler: extern "C" fn()) -> Result<()> {
 /// libc's binding wants an unsafe function; a safe one is one.
 fn call(handler: extern "C" fn()) -> unsafe extern "C" fn() {
     handler
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_comes_late_does_not_take_the_live_value_for_an_inherited_one() {
+        static VALUE: PerProcess<u32> = PerProcess::new();
+        let first = VALUE.start(|_| panic!("nothing is inherited"), || 1).unwrap();
+        // As a thread does that looked before the value was there.
+        assert_eq!(VALUE.take_inherited(), None);
+        let again = VALUE.start(|_| panic!("the live value is renewed"), || 2).unwrap();
+        assert!(ptr::eq(first, again));
+        // It is still what a child would inherit.
+        assert!(ptr::eq(VALUE.last.load(Ordering::Acquire), first));
+    }
 }
