@@ -49,7 +49,7 @@ pub(super) fn all<P: Platform, C: Caller>(
                 Answer::None => {}
                 Answer::Written => answered += 1,
                 Answer::Stop(result) => {
-                    finish(home, tenant, number, queue)?;
+                    finish(home, tenant, queue)?;
                     return result.map(Next::Return).map_err(Stop::Failed);
                 }
             }
@@ -65,7 +65,7 @@ pub(super) fn all<P: Platform, C: Caller>(
             let expedite = !queue.ready.is_empty();
             return Ok(Next::Collect(Applied { expedite }));
         }
-        finish(home, tenant, number, queue)?;
+        finish(home, tenant, queue)?;
         if next.is_none() {
             return Ok(Next::Return(answered));
         }
@@ -77,14 +77,13 @@ pub(super) fn all<P: Platform, C: Caller>(
 fn finish<P: Platform>(
     home: &Home<P>,
     tenant: u32,
-    number: Descriptor,
     mut queue: Entered<'_, P>,
 ) -> core::result::Result<(), Stop> {
     let settled = queue.settle(Wake::One);
     if settled == Ok(true) {
         return ring(home, tenant, queue);
     }
-    if queue.is_gone(number) {
+    if queue.is_gone() {
         return Err(Stop::Gone);
     }
     settled.map(|_| ()).map_err(Stop::Failed)
@@ -116,7 +115,7 @@ fn one<P: Platform, C: Caller>(
         },
         _ => queue.register(&change, number),
     };
-    if result.is_err() && queue.is_gone(number) {
+    if result.is_err() && queue.is_gone() {
         return Err(Stop::Gone);
     }
     if result.is_ok() && change.flags & EV_RECEIPT == 0 {

@@ -71,7 +71,7 @@ fn time_is_up<P: Platform>(
 ) -> core::result::Result<usize, Stop> {
     let mut queue = home.enter(tenant)?;
     queue.port.reach(number);
-    if queue.port.prove() { Ok(0) } else { Err(Stop::Gone) }
+    if queue.is_gone() { Err(Stop::Gone) } else { Ok(0) }
 }
 
 impl<P: Platform> Queue<P> {

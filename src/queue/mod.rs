@@ -181,8 +181,8 @@ impl<P: Platform> Queue<P> {
 
     /// Has the queue's number become something else? Asked when a call failed
     /// in a way that this would explain, or made no call that would tell.
-    fn is_gone(&self, number: Descriptor) -> bool {
-        !self.port.proved() && !self.port.answers_to(number)
+    fn is_gone(&mut self) -> bool {
+        !self.port.prove()
     }
 }
 

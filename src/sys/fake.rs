@@ -485,10 +485,6 @@ impl Platform for Fake {
         self.proved = false;
     }
 
-    fn proved(&self) -> bool {
-        self.proved
-    }
-
     fn retire(&mut self) {
         // Nothing is kept from one life to the next.
     }

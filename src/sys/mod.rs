@@ -224,9 +224,6 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// From now on the queue is reached by this number.
     fn reach(&mut self, number: Descriptor);
 
-    /// Has any call since [`Platform::reach`] shown that the number is good?
-    fn proved(&self) -> bool;
-
     /// Makes sure that the number last reached is good, asking the kernel if no
     /// call since has shown it.
     fn prove(&mut self) -> bool;

@@ -136,6 +136,12 @@ impl Files {
         if entry.watch != NO_WATCH {
             return Ok(());
         }
+        // inotify takes a memfd and then says nothing of what is written
+        // through it (seen on 6.18).
+        let mut name = [0u8; 32];
+        if file_name(&mut name, fd)?.starts_with(b"/memfd:") {
+            return Err(Errno::ENOSYS);
+        }
         self.watches.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let inotify = match &self.inotify {
             Some(inotify) => inotify,
@@ -147,12 +153,6 @@ impl Files {
         };
         let mut path = [0u8; 32];
         let path = proc_path(&mut path, "/proc/self/fd/", fd).ok_or(Errno::EINVAL)?;
-        // inotify takes a memfd and then says nothing of what is written
-        // through it (seen on 6.18).
-        let mut name = [0u8; 32];
-        if file_name(&mut name, fd)?.starts_with(b"/memfd:") {
-            return Err(Errno::ENOSYS);
-        }
         // SAFETY: a string that ends in NUL.
         let watch =
             check(unsafe { libc::inotify_add_watch(inotify.number(), path.as_ptr(), CHANGES) })?;

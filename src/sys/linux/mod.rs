@@ -204,10 +204,6 @@ impl Platform for Native {
         self.proved = false;
     }
 
-    fn proved(&self) -> bool {
-        self.proved
-    }
-
     fn prove(&mut self) -> bool {
         self.proved = self.proved || self.answers_to(self.number);
         self.proved
