@@ -53,10 +53,18 @@ pub const EVFILT_USER: c_short = -11;
 /// the commands NOTE_VERSION to NOTE_DEBUG_FUNC in `fflags`.
 pub const EVFILT_LIBKQUEUE: c_short = -12;
 pub(crate) const EVFILT_EMPTY: c_short = -13;
-pub(crate) const EVFILT_EXCEPT: c_short = -15;
+/// Something out of the ordinary has come to a socket.
+///
+/// `ident` is the socket; EINVAL for any other descriptor. With NOTE_OOB in
+/// `fflags` it fires, and returns NOTE_OOB in `fflags`, while urgent data is
+/// there that has not been read. EV_EOF is set, whatever was asked for, when
+/// nothing more will come; `fflags` is then the socket's error, if it has one.
+/// `data` is what a read would find: of TCP without SO_OOBINLINE the bytes
+/// before the urgent one.
+pub const EVFILT_EXCEPT: c_short = -15;
 pub(crate) const EVFILT_PROCDESC: c_short = -16;
 /// How many filters there are: the bound for an array indexed by ~filter.
-pub const EVFILT_SYSCOUNT: c_int = 12;
+pub const EVFILT_SYSCOUNT: c_int = 16;
 
 /// Add the knote, or change the one that is there.
 ///
@@ -97,6 +105,9 @@ pub const EV_EOF: c_ushort = 0x8000;
 pub const NOTE_LOWAT: c_uint = 0x0001;
 /// READ on a file: fire always, also at its end.
 pub const NOTE_FILE_POLL: c_uint = 0x0002;
+
+/// EXCEPT: urgent (out-of-band) data.
+pub const NOTE_OOB: c_uint = 0x0004;
 
 /// TIMER: `data` is in seconds.
 pub const NOTE_SECONDS: c_uint = 0x0001;

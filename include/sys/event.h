@@ -90,9 +90,21 @@ struct timespec;
 #define EVFILT_LIBKQUEUE (-12)
 
 /*
+ * Something out of the ordinary has come to a socket.
+ *
+ * ident is the socket; EINVAL for any other descriptor. With NOTE_OOB in
+ * fflags it fires, and returns NOTE_OOB in fflags, while urgent data is
+ * there that has not been read. EV_EOF is set, whatever was asked for, when
+ * nothing more will come; fflags is then the socket's error, if it has one.
+ * data is what a read would find: of TCP without SO_OOBINLINE the bytes
+ * before the urgent one.
+ */
+#define EVFILT_EXCEPT (-15)
+
+/*
  * How many filters there are: the bound for an array indexed by ~filter.
  */
-#define EVFILT_SYSCOUNT 12
+#define EVFILT_SYSCOUNT 16
 
 /*
  * Add the knote, or change the one that is there.
@@ -179,6 +191,11 @@ struct timespec;
  * READ on a file: fire always, also at its end.
  */
 #define NOTE_FILE_POLL 0x0002
+
+/*
+ * EXCEPT: urgent (out-of-band) data.
+ */
+#define NOTE_OOB 0x0004
 
 /*
  * TIMER: data is in seconds.

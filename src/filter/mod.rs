@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod descriptor;
+mod except;
 mod read;
 mod timer;
 mod user;
@@ -104,12 +105,13 @@ pub(crate) fn find<P: Platform>(filter: c_short) -> Result<&'static dyn Filter<P
     match filter {
         EVFILT_READ => Ok(&read::READ),
         EVFILT_WRITE => Ok(&write::WRITE),
+        EVFILT_EXCEPT => Ok(&except::EXCEPT),
         EVFILT_TIMER => Ok(&timer::Timer),
         EVFILT_USER => Ok(&user::User),
         // Natively a kevent() with it is refused so, too.
         EVFILT_AIO => Err(Errno::ENXIO),
         EVFILT_VNODE | EVFILT_PROC | EVFILT_SIGNAL | EVFILT_NETDEV | EVFILT_FS | EVFILT_LIO
-        | EVFILT_EMPTY | EVFILT_EXCEPT | EVFILT_PROCDESC => Err(Errno::ENOSYS),
+        | EVFILT_EMPTY | EVFILT_PROCDESC => Err(Errno::ENOSYS),
         _ => Err(Errno::EINVAL),
     }
 }

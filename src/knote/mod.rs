@@ -37,7 +37,7 @@ pub(crate) type Slot = u32;
 pub(crate) enum Body {
     /// Not attached yet.
     None,
-    /// READ, WRITE.
+    /// READ, WRITE, EXCEPT.
     Descriptor(Source),
     Timer {
         /// When it expires next.

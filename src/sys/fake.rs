@@ -34,6 +34,8 @@ pub(crate) struct Object {
     /// The other side is gone.
     pub(crate) eof: bool,
     pub(crate) error: Option<Errno>,
+    /// Urgent data is there.
+    pub(crate) urgent: bool,
     /// As [`Sample::silent`]: the kernel calls it ready all the same.
     pub(crate) silent: bool,
     /// As [`Source::wakes`].
@@ -49,6 +51,7 @@ impl Object {
             ways: &[Side::Read, Side::Write],
             eof: false,
             error: None,
+            urgent: false,
             silent: false,
             wakes: true,
         }
@@ -78,11 +81,24 @@ impl Object {
         !matches!(self.class, Class::File | Class::Always)
     }
 
+    /// Of urgent data can be asked where it can be watched.
+    fn except(&self) -> Sample {
+        Sample {
+            class: self.class,
+            amount: self.amount,
+            ready: self.urgent,
+            eof: self.eof,
+            error: self.error.filter(|_| self.eof),
+            silent: self.silent || self.error.is_some() && !self.eof && !self.urgent,
+        }
+    }
+
     fn sample(&self, side: Side) -> Sample {
         let able = self.ways.contains(&side);
         let (amount, ready) = match side {
             Side::Read => (self.amount, self.amount != 0),
             Side::Write => (self.room, self.room > 0 || self.class == Class::File),
+            Side::Except => return self.except(),
         };
         let ready = ready || self.eof || self.error.is_some() || self.class == Class::Always;
         Sample {
@@ -102,6 +118,7 @@ impl Object {
         for (said, bit) in [
             (side == Side::Read && sample.ready, Readiness::IN),
             (side == Side::Write && sample.ready, Readiness::OUT),
+            (side == Side::Except && sample.ready, Readiness::URGENT),
             (self.eof || self.silent, Readiness::HANGUP),
             (self.error.is_some(), Readiness::ERROR),
         ] {
@@ -259,6 +276,7 @@ pub(crate) fn take(fd: Descriptor, bytes: i64) {
 pub(crate) fn hang_up(fd: Descriptor) {
     happens(fd, Side::Read, |object| object.eof = true);
     happens(fd, Side::Write, |_| {});
+    happens(fd, Side::Except, |_| {});
 }
 
 /// Time passes, on both clocks.
@@ -516,6 +534,10 @@ impl Platform for Fake {
                 Some(Thing::Set(_)) => return Err(Errno::EINVAL),
                 Some(Thing::Object(object)) => *object,
             };
+            let class = machine.objects[object].class;
+            if side == Side::Except && !matches!(class, Class::Connection | Class::Datagram) {
+                return Err(Errno::EINVAL);
+            }
             let (repeats, wakes) =
                 (machine.objects[object].repeats(), machine.objects[object].wakes);
             let watch = Watch { fd, object, side, arm, token, repeats, edge: repeats };

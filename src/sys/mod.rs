@@ -53,6 +53,8 @@ impl Token {
 pub(crate) enum Side {
     Read,
     Write,
+    /// Urgent data, and the end of all data. Of sockets alone.
+    Except,
 }
 
 /// When a watched descriptor gives hints.
@@ -83,6 +85,8 @@ impl Readiness {
     pub(crate) const HANGUP: Readiness = Readiness(8);
     /// An error is pending.
     pub(crate) const ERROR: Readiness = Readiness(16);
+    /// Urgent data is there.
+    pub(crate) const URGENT: Readiness = Readiness(32);
 
     pub(crate) fn has(self, bits: Readiness) -> bool {
         self.0 & bits.0 != 0
@@ -136,6 +140,7 @@ pub(crate) struct Source {
 pub(crate) struct Sample {
     pub(crate) class: Class,
     /// Read side: bytes, connections, or distance to the end of the file.
+    /// Urgent data: bytes that can be read before it.
     /// Write side: room in bytes.
     pub(crate) amount: i64,
     /// The kernel calls this side ready, whatever `amount` says.
@@ -237,7 +242,8 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     fn disown(&mut self);
 
     /// Begins to watch one side of a descriptor. EBADF: not open. EINVAL: it
-    /// cannot be watched (itself, too deep a nest, a queue's write side).
+    /// cannot be watched (itself, too deep a nest, a queue's write side, the
+    /// urgent data of what is no socket).
     fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source>;
 
     /// Changes when it gives hints, and looks again: what is ready now gives a

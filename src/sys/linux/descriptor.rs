@@ -5,6 +5,7 @@ use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, DescriptorState};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::stat::{SFlag, fstat};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 impl From<nix::Error> for Errno {
@@ -100,6 +101,12 @@ impl Drop for Private {
             unsafe { libc::close(self.number) };
         }
     }
+}
+
+/// Is this number a socket?
+pub(super) fn is_socket(fd: Descriptor) -> Result<bool> {
+    let kind = SFlag::from_bits_truncate(fstat(lend(fd))?.st_mode) & SFlag::S_IFMT;
+    Ok(kind == SFlag::S_IFSOCK)
 }
 
 /// Is this number open at all?
