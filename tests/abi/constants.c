@@ -22,7 +22,8 @@ SAME(EVFILT_AIO, -3);
 SAME(EVFILT_TIMER, -7);
 SAME(EVFILT_USER, -11);
 SAME(EVFILT_LIBKQUEUE, -12);
-SAME(EVFILT_SYSCOUNT, 12);
+SAME(EVFILT_EXCEPT, -15);
+SAME(EVFILT_SYSCOUNT, 16);
 
 SAME(EV_ADD, 0x0001);
 SAME(EV_DELETE, 0x0002);
@@ -41,6 +42,7 @@ SAME(EV_EOF, 0x8000);
 
 SAME(NOTE_LOWAT, 0x0001);
 SAME(NOTE_FILE_POLL, 0x0002);
+SAME(NOTE_OOB, 0x0004);
 
 SAME(NOTE_MSECONDS, 0);
 SAME(NOTE_SECONDS, 1);
@@ -85,8 +87,8 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
 #if defined(EVFILT_VNODE) || defined(EVFILT_PROC) ||                          \
     defined(EVFILT_SIGNAL) || defined(EVFILT_NETDEV) ||                       \
     defined(EVFILT_FS) || defined(EVFILT_LIO) ||                              \
-    defined(EVFILT_EMPTY) || defined(EVFILT_EXCEPT) ||                        \
-    defined(EVFILT_PROCDESC) || defined(EVFILT_SENDFILE) ||                   \
+    defined(EVFILT_EMPTY) || defined(EVFILT_PROCDESC) ||                      \
+    defined(EVFILT_SENDFILE) ||                                               \
     defined(EVFILT_JAIL) || defined(EVFILT_JAILDESC) ||                       \
     defined(EVFILT_DEVICE) || defined(EVFILT_MACHPORT) || defined(EVFILT_VM)
 #error "the name of a filter that does not work is defined"
@@ -97,7 +99,7 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
     defined(KQUEUE_CPONFORK)
 #error "the name of a flag that does not work is defined"
 #endif
-#if defined(NOTE_OOB) || defined(NOTE_EOF)
+#if defined(NOTE_EOF)
 #error "the name of a READ note that does not work is defined"
 #endif
 #if defined(NOTE_DELETE) || defined(NOTE_WRITE) || defined(NOTE_EXTEND) ||    \

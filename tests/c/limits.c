@@ -553,3 +553,48 @@ TEST(four_queues_can_stand_in_a_row_around_both_filters_of_a_socket)
 		CHECK_EQ(close(q[i]), 0);
 	close_pair(fds);
 }
+
+TEST(four_queues_can_stand_in_a_row_around_except_of_a_socket)
+{
+	int q[MANY], fds[2], i;
+	tcp_pair(fds);
+	for (i = 0; i < MANY; i++)
+		q[i] = new_queue();
+	CHANGE(q[0], (uintptr_t)fds[0], EVFILT_EXCEPT, EV_ADD, NOTE_OOB, 0,
+	    UDATA(3));
+	CHECK_EQ(chain(q), 4);
+	CHECK_EQ(send(fds[1], "!", 1, MSG_OOB), 1);
+	wait_poll(q[3], POLLIN);
+	EXPECT(q[0], (uintptr_t)fds[0], EVFILT_EXCEPT, EV_ADD, NOTE_OOB, 0,
+	    UDATA(3));
+	for (i = 0; i < MANY; i++)
+		CHECK_EQ(close(q[i]), 0);
+	close_pair(fds);
+}
+
+/* Urgent data */
+
+/* poll() itself calls it so, and a read would block. */
+TEST(unix_stream_with_an_urgent_byte_alone_fires_for_read)
+{
+	int fds[2], kq = new_queue();
+	char c;
+	unix_pair(fds);
+	READ_ADD(kq, fds[0], 0);
+	if (send(fds[1], "!", 1, MSG_OOB) == -1) {
+		CHECK_EQ(errno, EOPNOTSUPP);
+		SKIP("no urgent data on UNIX sockets here");
+	}
+	CHECK(readable(fds[0]));
+	CHECK_FAILS(recv(fds[0], &c, 1, MSG_PEEK | MSG_DONTWAIT), EAGAIN);
+	EXPECT_READ(kq, fds[0], 0, 1);
+	CHECK_EQ(recv(fds[0], &c, 1, MSG_OOB), 1);
+	/* Until something ordinary has been read behind it, on most kernels. */
+	if (readable(fds[0]))
+		EXPECT_READ(kq, fds[0], 0, 1);
+	put(fds[1], 1);
+	take(fds[0], 1);
+	EXPECT_QUIET(kq);
+	close_pair(fds);
+	CHECK_EQ(close(kq), 0);
+}

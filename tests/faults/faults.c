@@ -873,6 +873,16 @@ descriptors(struct queue *q)
 	add(q, (uintptr_t)tcp[0], EVFILT_READ, 0, 0, 0, false, ANY);
 	add(q, (uintptr_t)tcp[1], EVFILT_READ, 0, NOTE_LOWAT, 0, true, 0);
 
+	/* An urgent byte, which ends what FIONREAD counts. */
+	add(q, (uintptr_t)tcp[2], EVFILT_EXCEPT, 0, NOTE_OOB, 0, false, 4);
+	CHECK_EQ(send(tcp[1], "!", 1, MSG_OOB), 1);
+	while (recv(tcp[2], buf, 1, MSG_OOB | MSG_PEEK) != 1)
+		;
+	find(q, (uintptr_t)tcp[2], EVFILT_EXCEPT)->ready = true;
+	collect(q);
+	touch(q, (uintptr_t)tcp[2], EVFILT_EXCEPT, EV_DISABLE, NOTE_OOB, true);
+	touch(q, (uintptr_t)tcp[2], EVFILT_EXCEPT, EV_ENABLE, NOTE_OOB, true);
+
 	loose = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	add(q, (uintptr_t)loose, EVFILT_READ, 0, 0, 0, false, ANY);
 	udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -927,6 +937,7 @@ descriptors(struct queue *q)
 	close(file);
 	/* The others go by closing them. */
 	drop(q, find(q, (uintptr_t)tcp[2], EVFILT_READ));
+	drop(q, find(q, (uintptr_t)tcp[2], EVFILT_EXCEPT));
 	drop(q, find(q, (uintptr_t)tcp[0], EVFILT_READ));
 	drop(q, find(q, (uintptr_t)tcp[1], EVFILT_READ));
 	drop(q, find(q, (uintptr_t)loose, EVFILT_READ));
@@ -1353,7 +1364,7 @@ changes_without_descriptors(void)
 	static char before[65536];
 	struct kevent timer = kev(2, EVFILT_TIMER, EV_ADD, PASSED, 1,
 	    udata_of(2, EVFILT_TIMER));
-	struct kevent side;
+	struct kevent side, urgent;
 	int pair[2], file;
 	open_descriptors(before, sizeof before);
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
@@ -1374,9 +1385,13 @@ changes_without_descriptors(void)
 	CHECK_KEV(came[0], (uintptr_t)pair[0], EVFILT_WRITE,
 	    EV_ADD | EV_ERROR, 0, EMFILE, side.udata);
 	collect(&queue);
-	timer.flags = side.flags = EV_DELETE;
+	urgent = side;
+	urgent.filter = EVFILT_EXCEPT;
+	CHECK_FAILS(lib_kevent(queue.fd, &urgent, 1, NULL, 0, NULL), EMFILE);
+	side.flags = timer.flags = urgent.flags = EV_DELETE;
 	CHECK_FAILS(lib_kevent(queue.fd, &timer, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &side, 1, NULL, 0, NULL), ENOENT);
+	CHECK_FAILS(lib_kevent(queue.fd, &urgent, 1, NULL, 0, NULL), ENOENT);
 	enough_room();
 
 	add(&queue, 2, EVFILT_TIMER, 0, PASSED, 1, true, 1);
@@ -1525,6 +1540,10 @@ failing_often(void)
 	side.filter = EVFILT_WRITE;
 	keeps_nothing("second set", EPOLL_CREATE, EMFILE, side);
 	keeps_nothing("second side", EPOLL_ADD, ENOSPC, side);
+	side.filter = EVFILT_EXCEPT;
+	keeps_nothing("third set", EPOLL_CREATE, EMFILE, side);
+	keeps_nothing("third side", EPOLL_ADD, ENOSPC, side);
+	keeps_nothing("what it is", FSTAT, ENOMEM, side);
 	side.flags = timer.flags = file.flags = EV_DELETE;
 	CHECK_FAILS(lib_kevent(queue.fd, &side, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &timer, 1, NULL, 0, NULL), ENOENT);
