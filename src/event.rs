@@ -42,7 +42,13 @@ pub(crate) const EVFILT_SIGNAL: c_short = -6;
 /// is how often it has expired since it was last returned, `fflags` is 0.
 pub const EVFILT_TIMER: c_short = -7;
 pub(crate) const EVFILT_NETDEV: c_short = -8;
-pub(crate) const EVFILT_FS: c_short = -9;
+/// A file system was mounted or unmounted, as the thread that adds the knote
+/// sees them.
+///
+/// `ident` is any number. Returned with EV_CLEAR, asked or not. `fflags` is
+/// VQ_MOUNT, VQ_UNMOUNT or both: what has happened since it was last returned,
+/// whatever was asked for; `data` is 0. ENOTSUP where /proc is not mounted.
+pub const EVFILT_FS: c_short = -9;
 pub(crate) const EVFILT_LIO: c_short = -10;
 /// An event that the program itself raises, with NOTE_TRIGGER.
 ///
@@ -108,6 +114,11 @@ pub const NOTE_FILE_POLL: c_uint = 0x0002;
 
 /// EXCEPT: urgent (out-of-band) data.
 pub const NOTE_OOB: c_uint = 0x0004;
+
+/// FS: a file system was mounted, or a mount was moved.
+pub const VQ_MOUNT: c_uint = 0x0008;
+/// FS: a file system was unmounted, or a mount was moved.
+pub const VQ_UNMOUNT: c_uint = 0x0010;
 
 /// TIMER: `data` is in seconds.
 pub const NOTE_SECONDS: c_uint = 0x0001;

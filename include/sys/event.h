@@ -76,6 +76,16 @@ struct timespec;
 #define EVFILT_TIMER (-7)
 
 /*
+ * A file system was mounted or unmounted, as the thread that adds the knote
+ * sees them.
+ *
+ * ident is any number. Returned with EV_CLEAR, asked or not. fflags is
+ * VQ_MOUNT, VQ_UNMOUNT or both: what has happened since it was last returned,
+ * whatever was asked for; data is 0. ENOTSUP where /proc is not mounted.
+ */
+#define EVFILT_FS (-9)
+
+/*
  * An event that the program itself raises, with NOTE_TRIGGER.
  *
  * ident is any number. 24 bits of fflags and all of data are the
@@ -196,6 +206,16 @@ struct timespec;
  * EXCEPT: urgent (out-of-band) data.
  */
 #define NOTE_OOB 0x0004
+
+/*
+ * FS: a file system was mounted, or a mount was moved.
+ */
+#define VQ_MOUNT 8
+
+/*
+ * FS: a file system was unmounted, or a mount was moved.
+ */
+#define VQ_UNMOUNT 16
 
 /*
  * TIMER: data is in seconds.

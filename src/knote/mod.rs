@@ -26,7 +26,7 @@ use crate::event::{
     EV_ADD, EV_CLEAR, EV_DELETE, EV_DISABLE, EV_DISPATCH, EV_ENABLE, EV_FORCEONESHOT, EV_ONESHOT,
     EV_SYSFLAGS, Kevent,
 };
-use crate::sys::{Arm, Source};
+use crate::sys::{Arm, Mounts, Source};
 use core::ffi::{c_short, c_uint, c_ushort};
 
 /// A place in a queue's table of knotes.
@@ -49,6 +49,11 @@ pub(crate) enum Body {
     },
     User {
         triggered: bool,
+    },
+    /// FS: the counts at its last event, and as last seen.
+    Mounts {
+        told: Mounts,
+        seen: Mounts,
     },
 }
 

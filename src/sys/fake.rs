@@ -14,7 +14,8 @@
 #![forbid(unsafe_code)]
 
 use super::{
-    Arm, Bell, Cancel, Class, Descriptor, Hint, Platform, Readiness, Sample, Side, Source, Token,
+    Arm, Bell, Cancel, Class, Descriptor, Hint, Mounts, Platform, Readiness, Sample, Side, Source,
+    Token,
 };
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
@@ -144,6 +145,8 @@ pub(crate) enum Verb {
     Wait,
     Attend,
     NextHint,
+    WatchMounts,
+    Mounts,
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -163,6 +166,17 @@ enum Entry {
     Bell,
     Alarm,
     Watch(Watch),
+    Mounts(Watcher),
+}
+
+/// Of mounts.
+#[derive(Copy, Clone, Debug)]
+struct Watcher {
+    token: Token,
+    /// A wait tells of it.
+    stirs: bool,
+    /// Attending tells of it.
+    unseen: bool,
 }
 
 #[derive(Debug)]
@@ -200,6 +214,7 @@ struct Machine {
     unseen: Vec<Descriptor>,
     /// The next interruptions are by ignored signals alone.
     in_vain: usize,
+    mounts: (u32, u32),
 }
 
 thread_local! {
@@ -316,6 +331,21 @@ pub(crate) fn wants_attention(fd: Descriptor) {
     machine(|machine| machine.unseen.push(fd));
 }
 
+/// Mounts come, or go. `waits`: waits tell of it, and else attending alone,
+/// because somebody has polled the queue.
+pub(crate) fn mounts(mounted: u32, unmounted: u32, waits: bool) {
+    machine(|machine| {
+        machine.mounts.0 = machine.mounts.0.wrapping_add(mounted);
+        machine.mounts.1 = machine.mounts.1.wrapping_add(unmounted);
+        for entry in machine.sets.iter_mut().flat_map(|set| &mut set.entries) {
+            if let Entry::Mounts(watcher) = entry {
+                watcher.stirs = waits;
+                watcher.unseen = true;
+            }
+        }
+    });
+}
+
 /// The next so many interruptions are by signals that the program ignores.
 pub(crate) fn interrupts_in_vain(times: usize) {
     machine(|machine| machine.in_vain = times);
@@ -379,6 +409,9 @@ impl Machine {
             }
             .then_some(Hint::Bell),
             Entry::Alarm => set.alarm.is_some_and(|at| at.0 <= self.now).then_some(Hint::Alarm),
+            Entry::Mounts(watcher) => {
+                watcher.stirs.then_some(Hint::Watched(watcher.token, Readiness::IN))
+            }
             Entry::Watch(watch) => {
                 let object = &self.objects[watch.object];
                 let seen = object.readiness(watch.side);
@@ -418,6 +451,9 @@ impl Machine {
                     entry
                 }
                 Entry::Alarm => entry,
+                Entry::Mounts(watcher) => {
+                    Entry::Mounts(Watcher { stirs: false, unseen: false, ..watcher })
+                }
                 Entry::Watch(watch) => {
                     let spent = watch.arm == Arm::Once && watch.repeats;
                     let arm = if spent { Arm::Off } else { watch.arm };
@@ -599,11 +635,15 @@ impl Platform for Fake {
             found.set = set;
             found.hints.clear();
             let unseen = core::mem::take(&mut machine.unseen);
-            for entry in &machine.sets[set].entries {
-                if let Entry::Watch(watch) = entry
-                    && unseen.contains(&watch.fd)
-                {
-                    found.hints.push_back(Hint::Watched(watch.token, Readiness::IN));
+            for entry in &mut machine.sets[set].entries {
+                match entry {
+                    Entry::Watch(watch) if unseen.contains(&watch.fd) => {
+                        found.hints.push_back(Hint::Watched(watch.token, Readiness::IN));
+                    }
+                    Entry::Mounts(watcher) if core::mem::take(&mut watcher.unseen) => {
+                        found.hints.push_back(Hint::Watched(watcher.token, Readiness::IN));
+                    }
+                    _ => {}
                 }
             }
             Ok(!found.hints.is_empty())
@@ -642,6 +682,32 @@ impl Platform for Fake {
                 }
                 _ => Err(Errno::EBADF),
             }
+        })
+    }
+
+    fn watch_mounts(&mut self, token: Token) -> Result<Mounts> {
+        self.ask(Verb::WatchMounts, |machine, set| {
+            let watcher = Watcher { token, stirs: false, unseen: false };
+            machine.sets[set].entries.push_back(Entry::Mounts(watcher));
+            let (mounted, unmounted) = machine.mounts;
+            Ok(Mounts { mounted, unmounted })
+        })
+    }
+
+    fn unwatch_mounts(&mut self, token: Token) {
+        let set = self.set;
+        machine(|machine| {
+            machine.sets[set]
+                .entries
+                .retain(|entry| !matches!(entry, Entry::Mounts(watcher) if watcher.token == token));
+        });
+    }
+
+    fn mounts(&mut self) -> Result<Mounts> {
+        machine(|machine| {
+            machine.called(Verb::Mounts)?;
+            let (mounted, unmounted) = machine.mounts;
+            Ok(Mounts { mounted, unmounted })
         })
     }
 

@@ -155,6 +155,13 @@ pub(crate) struct Sample {
     pub(crate) silent: bool,
 }
 
+/// How often mounts have come, and gone, since the queue was made. They wrap.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Mounts {
+    pub(crate) mounted: u32,
+    pub(crate) unmounted: u32,
+}
+
 /// What a wait found.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Hint {
@@ -280,6 +287,17 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
         source: &mut Source,
         seen: Option<Readiness>,
     ) -> Result<Sample>;
+
+    /// Begins to watch mounts; the counts that this watch starts from. Changes
+    /// are hinted at by waits, or else by [`Platform::attend`]. ENOTSUP: they
+    /// cannot be watched here.
+    fn watch_mounts(&mut self, token: Token) -> Result<Mounts>;
+
+    /// Stops watching mounts under this token.
+    fn unwatch_mounts(&mut self, token: Token);
+
+    /// The counts at this moment.
+    fn mounts(&mut self) -> Result<Mounts>;
 
     /// Sets the bell.
     fn bell(&mut self, bell: Bell) -> Result<()>;

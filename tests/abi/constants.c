@@ -22,6 +22,7 @@ SAME(EVFILT_AIO, -3);
 SAME(EVFILT_TIMER, -7);
 SAME(EVFILT_USER, -11);
 SAME(EVFILT_LIBKQUEUE, -12);
+SAME(EVFILT_FS, -9);
 SAME(EVFILT_EXCEPT, -15);
 SAME(EVFILT_SYSCOUNT, 16);
 
@@ -43,6 +44,9 @@ SAME(EV_EOF, 0x8000);
 SAME(NOTE_LOWAT, 0x0001);
 SAME(NOTE_FILE_POLL, 0x0002);
 SAME(NOTE_OOB, 0x0004);
+
+SAME(VQ_MOUNT, 0x0008);
+SAME(VQ_UNMOUNT, 0x0010);
 
 SAME(NOTE_MSECONDS, 0);
 SAME(NOTE_SECONDS, 1);
@@ -86,7 +90,7 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
  */
 #if defined(EVFILT_VNODE) || defined(EVFILT_PROC) ||                          \
     defined(EVFILT_SIGNAL) || defined(EVFILT_NETDEV) ||                       \
-    defined(EVFILT_FS) || defined(EVFILT_LIO) ||                              \
+    defined(EVFILT_LIO) ||                                                    \
     defined(EVFILT_EMPTY) || defined(EVFILT_PROCDESC) ||                      \
     defined(EVFILT_SENDFILE) ||                                               \
     defined(EVFILT_JAIL) || defined(EVFILT_JAILDESC) ||                       \
@@ -120,9 +124,9 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
 #error "the name of a NETDEV note is defined, and NETDEV does not work"
 #endif
 #if defined(VQ_NOTRESP) || defined(VQ_NEEDAUTH) || defined(VQ_LOWDISK) ||     \
-    defined(VQ_MOUNT) || defined(VQ_UNMOUNT) || defined(VQ_DEAD) ||           \
-    defined(VQ_ASSIST) || defined(VQ_NOTRESPLOCK)
-#error "the name of an FS note is defined, and FS does not work"
+    defined(VQ_DEAD) || defined(VQ_ASSIST) ||                                 \
+    defined(VQ_NOTRESPLOCK)
+#error "the name of an FS note that does not work is defined"
 #endif
 #if defined(NOTE_MACHTIME) || defined(NOTE_MACH_CONTINUOUS_TIME)
 #error "the name of a clock that TIMER does not have is defined"

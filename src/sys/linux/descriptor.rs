@@ -58,19 +58,44 @@ const PRIVATE_FLOOR: u64 = 256;
 #[derive(Debug)]
 pub(super) struct Private {
     number: Descriptor,
+    identity: Identity,
+}
+
+/// By what a private descriptor is known again.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Identity {
     /// What /proc calls it.
-    name: &'static [u8],
+    Name(&'static [u8]),
+    /// Of a file, whose name tells of the process.
+    File { device: libc::dev_t, inode: libc::ino_t },
+}
+
+impl Identity {
+    fn of_file(fd: Descriptor) -> Result<Identity> {
+        let stat = fstat(lend(fd))?;
+        Ok(Identity::File { device: stat.st_dev, inode: stat.st_ino })
+    }
 }
 
 impl Private {
     /// Takes a new descriptor into the library's keeping: moves it up, out of
     /// the application's way. If there is no room above, it stays where it is.
     pub(super) fn new(fd: OwnedFd, name: &'static [u8]) -> Private {
+        Private::keep(fd, Identity::Name(name))
+    }
+
+    /// The same of an open file.
+    pub(super) fn of_file(fd: OwnedFd) -> Result<Private> {
+        let identity = Identity::of_file(fd.as_raw_fd())?;
+        Ok(Private::keep(fd, identity))
+    }
+
+    fn keep(fd: OwnedFd, identity: Identity) -> Private {
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
         let floor = PRIVATE_FLOOR.min(limit / 2) as Descriptor;
         let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(Errno::from);
         let kept = high.and_then(own).unwrap_or(fd);
-        Private { number: kept.into_raw_fd(), name }
+        Private { number: kept.into_raw_fd(), identity }
     }
 
     #[inline]
@@ -78,11 +103,18 @@ impl Private {
         self.number
     }
 
-    /// Is the number still what was made, as far as /proc can tell?
+    /// Is the number still what was made, as far as can be told?
     pub(super) fn is_ours(&self) -> bool {
         let mut name = [0u8; 32];
         // Without an answer it is taken for what it was.
-        file_name(&mut name, self.number).map_or(true, |name| name == self.name)
+        match self.identity {
+            Identity::Name(ours) => {
+                file_name(&mut name, self.number).map_or(true, |name| name == ours)
+            }
+            file @ Identity::File { .. } => {
+                Identity::of_file(self.number).map_or(true, |found| found == file)
+            }
+        }
     }
 
     /// Is it where private descriptors belong?

@@ -6,6 +6,7 @@
 //! | `doorbell` | the eventfd that says "user space holds something" |
 //! | `timerfd` | the alarm of all timers |
 //! | `files` | what epoll refuses, and inotify |
+//! | `mounts` | mountinfo, and what has changed in it |
 //! | `probe` | asking a descriptor about itself |
 //! | `descriptor` | numbers: ours and the application's |
 //! | `process` | what a forked child must not see; the fork handler |
@@ -16,6 +17,7 @@ mod doorbell;
 mod epoll;
 mod files;
 mod lock;
+mod mounts;
 mod probe;
 mod process;
 mod timerfd;
@@ -28,11 +30,13 @@ use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::{
-    Arm, Bell, Cancel, Class, Descriptor, Hint, Platform, Readiness, Sample, Side, Source, Token,
+    Arm, Bell, Cancel, Class, Descriptor, Hint, Mounts, Platform, Readiness, Sample, Side, Source,
+    Token,
 };
 use descriptor::Private;
-use epoll::{ALARM, BELL, Batch, FILES, SECOND, THIRD, mask, pack, pack_private, unpack};
+use epoll::{ALARM, BELL, Batch, FILES, MOUNTS, SECOND, THIRD, mask, pack, pack_private, unpack};
 use files::{Files, News};
+use mounts::{MountTable, Telling};
 use probe::Kind;
 
 /// Note: the entry is in the second set. (`probe` has the notes below.)
@@ -54,6 +58,7 @@ pub(crate) struct Native {
     second: Option<Private>,
     third: Option<Private>,
     files: Files,
+    mounts: MountTable,
 }
 
 /// Where a thread waits.
@@ -75,6 +80,7 @@ pub(crate) struct Found {
     first: Batch,
     nested: Batch,
     news: News,
+    telling: Telling,
 }
 
 impl Native {
@@ -188,6 +194,7 @@ impl Platform for Native {
             second: None,
             third: None,
             files: Files::new(),
+            mounts: MountTable::new(),
         };
         Ok((native, number))
     }
@@ -204,7 +211,7 @@ impl Platform for Native {
 
     fn owns(&self, number: Descriptor) -> bool {
         let private = [&self.doorbell, &self.alarm, &self.second, &self.third];
-        private.into_iter().flatten().any(|fd| fd.number() == number)
+        private.into_iter().flatten().any(|fd| fd.number() == number) || self.mounts.owns(number)
     }
 
     fn reach(&mut self, number: Descriptor) {
@@ -222,6 +229,7 @@ impl Platform for Native {
         self.second = None;
         self.third = None;
         self.files = Files::new();
+        self.mounts = MountTable::new();
         // One that found no place above is in the application's way.
         self.doorbell = self.doorbell.take().filter(Private::is_high);
     }
@@ -232,6 +240,7 @@ impl Platform for Native {
         self.second = None;
         self.third = None;
         self.files.disown();
+        self.mounts.disown();
     }
 
     fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source> {
@@ -334,6 +343,23 @@ impl Platform for Native {
         probe::sample(fd, side, source, seen)
     }
 
+    fn watch_mounts(&mut self, token: Token) -> Result<Mounts> {
+        // The wakers must not end up in a stranger's set.
+        if !self.prove() {
+            return Err(Errno::EBADF);
+        }
+        let data = self.private(MOUNTS);
+        self.mounts.watch(token, self.number, data)
+    }
+
+    fn unwatch_mounts(&mut self, token: Token) {
+        self.mounts.unwatch(token);
+    }
+
+    fn mounts(&mut self) -> Result<Mounts> {
+        self.mounts.counts()
+    }
+
     fn bell(&mut self, bell: Bell) -> Result<()> {
         let Some(doorbell) = &self.doorbell else { return Err(Errno::EBADF) };
         doorbell::set(self.number, doorbell.number(), bell, self.private(BELL))?;
@@ -385,7 +411,12 @@ impl Platform for Native {
     }
 
     fn found() -> Found {
-        Found { first: Batch::new(), nested: Batch::new(), news: News::new() }
+        Found {
+            first: Batch::new(),
+            nested: Batch::new(),
+            news: News::new(),
+            telling: Telling::NOTHING,
+        }
     }
 
     #[inline]
@@ -415,8 +446,9 @@ impl Platform for Native {
         false
     }
 
-    fn attend(&mut self, _found: &mut Found) -> Result<bool> {
-        Ok(false)
+    fn attend(&mut self, found: &mut Found) -> Result<bool> {
+        self.mounts.look()?;
+        Ok(self.mounts.tell(&mut found.telling))
     }
 
     #[inline]
@@ -432,6 +464,9 @@ impl Platform for Native {
                 return Ok(Some(Hint::Watched(token, epoll::readiness(event.events))));
             }
             if let Some(token) = self.files.next(&mut found.news) {
+                return Ok(Some(Hint::Watched(token, Readiness::IN)));
+            }
+            if let Some(token) = self.mounts.next(&mut found.telling) {
                 return Ok(Some(Hint::Watched(token, Readiness::IN)));
             }
             let Some(event) = found.first.next() else { return Ok(None) };
@@ -453,6 +488,11 @@ impl Platform for Native {
                     let _ = found.nested.fill(|events| epoll::poll(set, events, epoll::BATCH));
                 }
                 FILES => self.files.read(&mut found.news),
+                MOUNTS => {
+                    // If it cannot be read now, the next call attends to it.
+                    let _ = self.mounts.look();
+                    self.mounts.tell(&mut found.telling);
+                }
                 _ => return Ok(Some(Hint::Watched(token, epoll::readiness(event.events)))),
             }
         }
