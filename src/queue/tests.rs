@@ -8,6 +8,7 @@
 
 mod against_model;
 mod except;
+mod fs;
 
 use super::{Caller, Home, Queue, Stop, kevent};
 use crate::clock::{Moment, Patience, Span};

@@ -640,7 +640,8 @@ impl Platform for Fake {
                     Entry::Watch(watch) if unseen.contains(&watch.fd) => {
                         found.hints.push_back(Hint::Watched(watch.token, Readiness::IN));
                     }
-                    Entry::Mounts(watcher) if core::mem::take(&mut watcher.unseen) => {
+                    Entry::Mounts(watcher) if watcher.unseen => {
+                        watcher.unseen = false;
                         found.hints.push_back(Hint::Watched(watcher.token, Readiness::IN));
                     }
                     _ => {}

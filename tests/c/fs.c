@@ -81,11 +81,13 @@ end(struct place *p)
 	CHECK_EQ(rmdir(p->root), 0);
 }
 
+/* Nothing to collect, and poll() says so, asked before and after. */
 static void
 silent_at(const char *file, int line, int kq)
 {
+	bool shows = readable(kq);
 	expect_none_at(file, line, kq);
-	if (readable(kq)) {
+	if (shows || readable(kq)) {
 		fprintf(stderr, "%s:%d: readable without an event\n", file,
 		    line);
 		exit(1);
@@ -209,11 +211,15 @@ TEST(remount_is_neither)
 	mount_at(p.at[0]);
 	watch(kq, 1, 0);
 	CHECK_EQ(mount(NULL, p.at[0], NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+	/* The queue may look readable until then. */
+	expect_none(kq);
 	SILENT(kq);
 	CHECK_EQ(mount(NULL, p.at[0], NULL, MS_REMOUNT | MS_NOEXEC, NULL), 0);
 	CHECK_EQ(mount(NULL, p.at[0], NULL, MS_SHARED, NULL), 0);
+	expect_none(kq);
 	SILENT(kq);
 	CHECK_EQ(mount(NULL, p.at[0], NULL, MS_PRIVATE, NULL), 0);
+	expect_none(kq);
 	SILENT(kq);
 	unmount(p.at[0]);
 	TOLD(kq, 1, 0, VQ_UNMOUNT);
@@ -320,6 +326,8 @@ TEST(knote_added_later_takes_nothing_from_the_first)
 	watch(kq, 2, 0);
 	k = sleeper_join(&s);
 	CHECK_KEV(k, 1, EVFILT_FS, EV_ADD | EV_CLEAR, VQ_UNMOUNT, 0, UDATA(9));
+	/* The sleeper had room for one, and the new knote was not asked yet. */
+	expect_none(kq);
 	SILENT(kq);
 	CHECK_EQ(close(kq), 0);
 	end(&p);
@@ -339,8 +347,10 @@ TEST(disabled_is_silent_and_remembers)
 	TOLD(kq, 1, 0, VQ_MOUNT);
 	CHANGE(kq, 1, EVFILT_FS, EV_DISABLE, 0, 0, UDATA(9));
 	unmount(p.at[0]);
+	expect_none(kq);
 	SILENT(kq);
 	mount_at(p.at[1]);
+	expect_none(kq);
 	SILENT(kq);
 	CHANGE(kq, 1, EVFILT_FS, EV_ENABLE, 0, 0, UDATA(9));
 	TOLD(kq, 1, 0, BOTH);
@@ -361,6 +371,7 @@ TEST(oneshot_is_gone_and_dispatch_sleeps)
 	CHECK_FAILS(change(kq, 1, EVFILT_FS, EV_DELETE, 0, 0, NULL), ENOENT);
 	TOLD(kq, 2, EV_DISPATCH, VQ_MOUNT);
 	unmount(p.at[0]);
+	expect_none(kq);
 	SILENT(kq);
 	CHANGE(kq, 2, EVFILT_FS, EV_ENABLE, 0, 0, UDATA(9));
 	TOLD(kq, 2, EV_DISPATCH, VQ_UNMOUNT);

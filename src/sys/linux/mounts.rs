@@ -26,7 +26,8 @@ struct Opens {
 #[derive(Debug)]
 pub(super) struct MountTable {
     opens: Option<Opens>,
-    watchers: Vec<Token>,
+    /// Each with the counts that it began with.
+    watchers: Vec<(Token, Mounts)>,
     /// The mounts as last read, in order; and room for the next reading.
     mounts: Vec<u64>,
     reading: Vec<u64>,
@@ -71,13 +72,13 @@ impl MountTable {
         } else {
             self.open(set, data)?;
         }
-        self.watchers.push(token);
+        self.watchers.push((token, self.counts));
         Ok(self.counts)
     }
 
     /// The last one closes.
     pub(super) fn unwatch(&mut self, token: Token) {
-        self.watchers.retain(|watcher| *watcher != token);
+        self.watchers.retain(|(watcher, _)| *watcher != token);
         if self.watchers.is_empty() {
             *self = MountTable { counts: self.counts, ..MountTable::new() };
         }
@@ -175,9 +176,15 @@ impl MountTable {
 
     /// The next of the watchers to be hinted at.
     pub(super) fn next(&self, telling: &mut Telling) -> Option<Token> {
-        let token = self.watchers.get(telling.0).copied();
-        *telling = if token.is_some() { Telling(telling.0 + 1) } else { Telling::NOTHING };
-        token
+        while let Some((token, start)) = self.watchers.get(telling.0) {
+            telling.0 += 1;
+            // To one that came after the change it is no news.
+            if *start != self.counts {
+                return Some(*token);
+            }
+        }
+        *telling = Telling::NOTHING;
+        None
     }
 
     /// In a forked child: closes the numbers and nothing else.
