@@ -25,12 +25,14 @@
 #include <dlfcn.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -64,6 +66,7 @@ enum call {
 	POLL,
 	PPOLL,
 	READ,
+	PREAD,
 	READLINK,
 	OPEN,
 	MMAP,
@@ -421,6 +424,20 @@ read(int fd, void *buffer, size_t size)
 {
 	REAL(ssize_t(int, void *, size_t), read);
 	return fails(READ) ? -1 : real_read(fd, buffer, size);
+}
+
+PUBLIC ssize_t
+pread(int fd, void *buffer, size_t size, off_t offset)
+{
+	REAL(ssize_t(int, void *, size_t, off_t), pread);
+	return fails(PREAD) ? -1 : real_pread(fd, buffer, size, offset);
+}
+
+PUBLIC ssize_t
+pread64(int fd, void *buffer, size_t size, off64_t offset)
+{
+	REAL(ssize_t(int, void *, size_t, off64_t), pread64);
+	return fails(PREAD) ? -1 : real_pread64(fd, buffer, size, offset);
 }
 
 PUBLIC ssize_t
@@ -1013,6 +1030,41 @@ many_knotes(struct queue *q)
 	close(empty[1]);
 }
 
+/*
+ * Mounts, where the test may make them; knotes, everywhere. A call that looks
+ * at the list and fails has lost nothing.
+ */
+static void
+mounts(struct queue *q)
+{
+	static const char place[] = "mounts";
+	bool may;
+	int i;
+	may = unshare(CLONE_NEWNS) == 0 &&
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+	CHECK(mkdir(place, 0700) == 0 || errno == EEXIST);
+	for (i = 1; i <= 3; i++)
+		add(q, (uintptr_t)i, EVFILT_FS, EV_CLEAR, 0, 0, false, 0);
+	for (i = 0; i < 4 && may; i++) {
+		if (i % 2 == 0)
+			CHECK_EQ(mount("test", place, "tmpfs", 0, NULL), 0);
+		else
+			CHECK_EQ(umount(place), 0);
+		find(q, 1, EVFILT_FS)->ready = true;
+		find(q, 2, EVFILT_FS)->ready = true;
+		find(q, 3, EVFILT_FS)->ready = true;
+		if (i == 0)
+			touch(q, 1, EVFILT_FS, EV_DISABLE, 0, true);
+		else if (i == 1)
+			touch(q, 1, EVFILT_FS, EV_ENABLE, 0, true);
+		else
+			collect(q);
+	}
+	delete(q, 1, EVFILT_FS);
+	delete(q, 3, EVFILT_FS);
+	delete(q, 2, EVFILT_FS);
+}
+
 /* A wait that ends by its time, and one that a timer ends. */
 static void
 waits(struct queue *q)
@@ -1146,6 +1198,7 @@ script(void)
 	waits(&queue);
 	descriptors(&queue);
 	timers_and_users(&queue);
+	mounts(&queue);
 	many_knotes(&queue);
 	many_queues(&queue);
 	nested(&queue);
@@ -1260,6 +1313,7 @@ SWEEP(inotify_add_watch_enomem, INOTIFY_ADD, ENOMEM, 1)
 SWEEP(fcntl_dup_emfile, FCNTL_DUP, EMFILE, QUEUES)
 SWEEP(open_emfile, OPEN, EMFILE, 2)
 SWEEP(open_enfile, OPEN, ENFILE, 2)
+SWEEP(pread_enomem, PREAD, ENOMEM, 2)
 SWEEP(readlink_enomem, READLINK, ENOMEM, 2)
 SWEEP(mmap_enomem, MMAP, ENOMEM, 1)
 SWEEP(madvise_enomem, MADVISE, ENOMEM, 1)
@@ -1272,7 +1326,9 @@ SWEEP(epoll_pwait2_eintr, EPOLL_PWAIT2, EINTR, 1)
 SWEEP(epoll_pwait2_enosys, EPOLL_PWAIT2, ENOSYS, 1)
 SWEEP(epoll_pwait2_eperm, EPOLL_PWAIT2, EPERM, 1)
 SWEEP(poll_eintr, POLL, EINTR, 1)
+SWEEP(poll_enomem, POLL, ENOMEM, 3)
 SWEEP(read_eintr, READ, EINTR, 1)
+SWEEP(pread_eintr, PREAD, EINTR, 2)
 
 /* Questions that a file system may fail to answer; the rest for the sake of
  * what stands behind them. */
@@ -1364,7 +1420,7 @@ changes_without_descriptors(void)
 	static char before[65536];
 	struct kevent timer = kev(2, EVFILT_TIMER, EV_ADD, PASSED, 1,
 	    udata_of(2, EVFILT_TIMER));
-	struct kevent side, urgent;
+	struct kevent side, urgent, fs;
 	int pair[2], file;
 	open_descriptors(before, sizeof before);
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
@@ -1388,6 +1444,13 @@ changes_without_descriptors(void)
 	urgent = side;
 	urgent.filter = EVFILT_EXCEPT;
 	CHECK_FAILS(lib_kevent(queue.fd, &urgent, 1, NULL, 0, NULL), EMFILE);
+	fs = kev(1, EVFILT_FS, EV_ADD, 0, 0, NULL);
+	CHECK_FAILS(lib_kevent(queue.fd, &fs, 1, NULL, 0, NULL), EMFILE);
+	leave_room_for(2);
+	CHECK_FAILS(lib_kevent(queue.fd, &fs, 1, NULL, 0, NULL), EMFILE);
+	leave_room_for(0);
+	fs.flags = EV_DELETE;
+	CHECK_FAILS(lib_kevent(queue.fd, &fs, 1, NULL, 0, NULL), ENOENT);
 	side.flags = timer.flags = urgent.flags = EV_DELETE;
 	CHECK_FAILS(lib_kevent(queue.fd, &timer, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &side, 1, NULL, 0, NULL), ENOENT);
@@ -1515,7 +1578,7 @@ failing_often(void)
 	static char before[65536];
 	struct kevent make = kev(0, 0, 0, 0, 0, NULL);
 	struct kevent timer = kev(1, EVFILT_TIMER, EV_ADD, 0, 1, NULL);
-	struct kevent side, file;
+	struct kevent side, file, mounts;
 	int pair[2], fd;
 	open_descriptors(before, sizeof before);
 	keeps_nothing("first page", MMAP, ENOMEM, make);
@@ -1530,6 +1593,10 @@ failing_often(void)
 	fd = open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	CHECK(fd != -1);
 	side = kev((uintptr_t)pair[0], EVFILT_READ, EV_ADD, 0, 0, NULL);
+	mounts = kev(1, EVFILT_FS, EV_ADD, 0, 0, NULL);
+	keeps_nothing("mounts", OPEN, EMFILE, mounts);
+	keeps_nothing("reading them", PREAD, EIO, mounts);
+	keeps_nothing("hanging them", EPOLL_ADD, ENOSPC, mounts);
 	file = kev((uintptr_t)fd, EVFILT_READ, EV_ADD, 0, 0, NULL);
 	keeps_nothing("timer", TIMERFD_CREATE, ENFILE, timer);
 	keeps_nothing("hanging it", EPOLL_ADD, ENOSPC, timer);
@@ -1544,7 +1611,8 @@ failing_often(void)
 	keeps_nothing("third set", EPOLL_CREATE, EMFILE, side);
 	keeps_nothing("third side", EPOLL_ADD, ENOSPC, side);
 	keeps_nothing("what it is", FSTAT, ENOMEM, side);
-	side.flags = timer.flags = file.flags = EV_DELETE;
+	side.flags = timer.flags = file.flags = mounts.flags = EV_DELETE;
+	CHECK_FAILS(lib_kevent(queue.fd, &mounts, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &side, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &timer, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &file, 1, NULL, 0, NULL), ENOENT);

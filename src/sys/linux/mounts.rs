@@ -110,25 +110,24 @@ impl MountTable {
     /// Looks whether the list has changed, and in which way. The wakers are
     /// left as they are: who finds one tells of it.
     pub(super) fn look(&mut self) -> Result<()> {
-        let mut read_any = false;
+        let Some(opens) = &self.opens else { return Ok(()) };
+        // The poll takes the change. From there until the list has been
+        // compared it is known here alone, whatever fails.
+        self.stale = self.stale || stirs([opens.private.number()])?;
+        if !self.stale {
+            return Ok(());
+        }
         for _ in 0..READINGS {
-            let Some(opens) = &self.opens else { return Ok(()) };
-            if !self.stale && !stirs([opens.private.number()])? {
-                break;
-            }
-            // The poll has taken the change; should the reading fail, it is
-            // known here alone.
-            self.stale = true;
             if let Err(error) = read(&opens.private, &mut self.reading) {
                 return self.unreadable(error);
             }
             // If it changed as it was read, it may have been read by halves.
             self.stale = stirs([opens.private.number()])?;
-            read_any = true;
+            if !self.stale {
+                break;
+            }
         }
-        if read_any {
-            self.compare();
-        }
+        self.compare();
         Ok(())
     }
 
