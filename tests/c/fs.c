@@ -578,3 +578,44 @@ TEST(knotes_of_one_queue_share_their_descriptors)
 	SILENT(kq);
 	CHECK_EQ(close(kq), 0);
 }
+
+/* A program that closes every number it sees closes ours, and gets them again.
+ * What stands there then is left alone. */
+TEST(numbers_that_were_closed_and_taken_are_left_alone)
+{
+	static char before[65536], after[65536];
+	int kq = new_queue(), pfd[2], mine[3], n = 0;
+	char *word, *rest;
+	char c;
+	struct kevent k;
+	open_descriptors(before, sizeof before);
+	watch(kq, 1, 0);
+	open_descriptors(after, sizeof after);
+	for (word = strtok_r(after, " ", &rest); word != NULL;
+	    word = strtok_r(NULL, " ", &rest)) {
+		char name[16];
+		snprintf(name, sizeof name, " %s ", word);
+		if (atoi(word) > kq && strstr(before, name) == NULL) {
+			CHECK(n < 3);
+			mine[n++] = atoi(word);
+		}
+	}
+	CHECK_EQ(n, 3);
+	tcp_pair(pfd);
+	put(pfd[1], 5);
+	CHECK_EQ(send(pfd[1], "!", 1, MSG_OOB), 1);
+	wait_poll(pfd[0], POLLPRI);
+	for (n = 0; n < 3; n++)
+		CHECK_EQ(dup2(pfd[0], mine[n]), mine[n]);
+	CHECK_EQ(kevent(kq, NULL, 0, &k, 1, &no_wait), 0);
+	watch(kq, 1, 0);
+	CHECK_EQ(kevent(kq, NULL, 0, &k, 1, &no_wait), 0);
+	CHANGE(kq, 1, EVFILT_FS, EV_DELETE, 0, 0, NULL);
+	CHECK_EQ(close(kq), 0);
+	libkqueue_drain_pending_close();
+	take(pfd[0], 5);
+	CHECK_EQ(recv(pfd[0], &c, 1, MSG_OOB), 1);
+	for (n = 0; n < 3; n++)
+		CHECK_EQ(close(mine[n]), 0);
+	close_pair(pfd);
+}
