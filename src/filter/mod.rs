@@ -15,6 +15,7 @@ mod descriptor;
 mod read;
 mod timer;
 mod user;
+mod vnode;
 mod write;
 
 use crate::clock::Moment;
@@ -100,9 +101,10 @@ pub(crate) fn find<P: Platform>(filter: c_short) -> Result<&'static dyn Filter<P
         EVFILT_WRITE => Ok(&write::WRITE),
         EVFILT_TIMER => Ok(&timer::Timer),
         EVFILT_USER => Ok(&user::User),
+        EVFILT_VNODE => Ok(&vnode::Vnode),
         // Natively a kevent() with it is refused so, too.
         EVFILT_AIO => Err(Errno::ENXIO),
-        EVFILT_VNODE | EVFILT_PROC | EVFILT_SIGNAL | EVFILT_NETDEV | EVFILT_FS | EVFILT_LIO
+        EVFILT_PROC | EVFILT_SIGNAL | EVFILT_NETDEV | EVFILT_FS | EVFILT_LIO
         | EVFILT_EMPTY | EVFILT_EXCEPT | EVFILT_PROCDESC => Err(Errno::ENOSYS),
         _ => Err(Errno::EINVAL),
     }

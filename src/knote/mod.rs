@@ -50,6 +50,8 @@ pub(crate) enum Body {
     User {
         triggered: bool,
     },
+    /// VNODE. What is collected stands with the platform.
+    Vnode(Source),
 }
 
 #[derive(Copy, Clone, Debug)]

@@ -72,6 +72,11 @@ impl Private {
         Private { number: kept.into_raw_fd(), name }
     }
 
+    /// Takes back into keeping a number that was kept by hand.
+    pub(super) fn again(number: Descriptor, name: &'static [u8]) -> Private {
+        Private { number, name }
+    }
+
     #[inline]
     pub(super) fn number(&self) -> Descriptor {
         self.number
@@ -100,6 +105,12 @@ impl Drop for Private {
             unsafe { libc::close(self.number) };
         }
     }
+}
+
+/// Can the process have one more descriptor?
+pub(super) fn is_one_left() -> bool {
+    // SAFETY: two integers in, a new descriptor out.
+    own(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }).is_ok()
 }
 
 /// Is this number open at all?
@@ -133,9 +144,19 @@ pub(super) fn proc_path<'a>(
     folder: &str,
     fd: Descriptor,
 ) -> Option<&'a std::ffi::CStr> {
+    proc_path_to(buffer, folder, fd, "")
+}
+
+/// The same, with something after the number.
+pub(super) fn proc_path_to<'a>(
+    buffer: &'a mut [u8; 32],
+    folder: &str,
+    fd: Descriptor,
+    rest: &str,
+) -> Option<&'a std::ffi::CStr> {
     use std::io::Write;
-    let mut rest: &mut [u8] = buffer;
-    write!(rest, "{folder}{fd}\0").ok()?;
+    let mut room: &mut [u8] = buffer;
+    write!(room, "{folder}{fd}{rest}\0").ok()?;
     std::ffi::CStr::from_bytes_until_nul(buffer).ok()
 }
 

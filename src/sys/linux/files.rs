@@ -1,65 +1,251 @@
-//! Descriptors that epoll refuses: files, directories, /dev/null and its kin.
+//! Files: what epoll refuses (files, directories, /dev/null and its kin), and
+//! what EVFILT_VNODE watches.
 //!
-//! They are always "ready" to the kernel, so the core keeps those that have
-//! something on its own list and this table keeps the rest of what is needed:
-//! which file a number stood for (to know a reused number), and, once a file
-//! has been read to its end, an inotify watch that tells when it changes. One
-//! inotify descriptor serves the queue, made when the first file falls silent.
+//! To READ and WRITE they are always "ready", so the core keeps those that
+//! have something on its own list and this table keeps the rest of what is
+//! needed: which file a number stood for (to know a reused number), and, once
+//! a file has been read to its end, a watch that tells when it changes. For
+//! VNODE it keeps the file's state as last seen and the notes collected since.
 //!
-//! The watch goes through /proc/self/fd/N and so follows the open file, also
-//! when it is renamed or unlinked. Two descriptors of one inode share a watch.
+//! One inotify instance serves the queue, made at first need. Two entries of
+//! one inode share a watch there ([`Watches`]). An entry is told only of what
+//! happened after it joined: if events wait to be read then, it ignores all
+//! until the mark that it put behind them.
 
-use super::descriptor::{Private, check, file_name, own, proc_path};
-use super::epoll;
+use super::descriptor::file_name;
+use super::inotify::{Letter, Role};
+use super::instance::Instance;
+use super::knocker::Knock;
+use super::notes::{self, Change, Identity, State};
+use super::watches::{Hook, Watches, hook_of};
 use crate::errno::{Errno, Result};
-use crate::sys::{Class, Descriptor, Token};
-use core::mem::MaybeUninit;
-use nix::sys::stat::{FileStat, SFlag, fstat};
+use crate::event::{NOTE_DELETE, NOTE_REVOKE};
+use crate::sys::{Class, Descriptor, FileNotes, Token};
+use nix::sys::stat::{FileStat, SFlag};
 
-/// No entry, and no watch.
-const NONE: u32 = u32::MAX;
-const NO_WATCH: i32 = -1;
-
-/// What wakes a silent file. Truncation and every kind of writing is MODIFY;
-/// a directory's size changes with its entries.
-const CHANGES: u32 = libc::IN_MODIFY | libc::IN_CREATE | libc::IN_DELETE | libc::IN_MOVE;
+/// No entry.
+pub(super) const NONE: u32 = u32::MAX;
 
 #[derive(Debug)]
-struct Entry {
-    device: u64,
-    inode: u64,
+pub(super) struct Entry {
+    fd: Descriptor,
+    identity: Identity,
     class: Class,
     token: Token,
-    /// The inotify watch, shared by the entries of one inode.
-    watch: i32,
-    /// The next entry of that watch; of a free entry, the next free one.
+    /// On the inode's watch, and on that of its parent.
+    pub(super) hooks: [Hook; 2],
+    purpose: Purpose,
+    /// It has a hint to give.
+    stirred: bool,
+    /// The next entry with a hint; of a free entry, the next free one.
     next: u32,
+}
+
+#[derive(Debug)]
+enum Purpose {
+    Free,
+    /// Any change is to be hinted at.
+    Growth,
+    Notes(Notes),
+}
+
+/// What VNODE collects.
+#[derive(Debug)]
+struct Notes {
+    want: u32,
+    collected: u32,
+    revoked: bool,
+    /// As last seen.
+    state: State,
+    /// Nothing tells of changes: whoever asks must look.
+    deaf: bool,
+    /// Nothing tells of its removal, a directory's.
+    orphan: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Files {
     entries: Vec<Entry>,
     free: u32,
-    inotify: Option<Private>,
-    /// Watches, in order, each with the first of its entries. The kernel
-    /// counts upwards, so a new one goes to the end.
-    watches: Vec<(i32, u32)>,
+    instance: Instance,
+    watches: Watches,
+    /// What was read and not yet looked into, from `opened` on.
+    letters: Vec<Letter>,
+    opened: usize,
+    /// The last mark put, and the last one met.
+    marked: i32,
+    met: i32,
+    /// Entries with hints, first and last.
+    stirred: (u32, u32),
+}
+
+impl Entry {
+    /// The events that this entry asks of its watch.
+    pub(super) fn mask(&self, role: Role) -> u32 {
+        match &self.purpose {
+            _ if role == Role::Parent => libc::IN_DELETE,
+            Purpose::Free => 0,
+            Purpose::Growth => notes::GROWTH,
+            Purpose::Notes(notes) => notes::mask(notes.want, notes.state.is_directory()),
+        }
+    }
+
+    pub(super) fn fd(&self) -> Descriptor {
+        self.fd
+    }
+
+    /// Does its number still stand for the file that was taken in? EBADF: it
+    /// is closed; ENOENT: it is another file.
+    pub(super) fn look(&self, fd: Descriptor) -> Result<FileStat> {
+        let stat = notes::look(fd)?;
+        if Identity::of(&stat) == self.identity { Ok(stat) } else { Err(Errno::ENOENT) }
+    }
+
+    pub(super) fn hook(&self, role: Role) -> &Hook {
+        let [own, parent] = &self.hooks;
+        if role == Role::Own { own } else { parent }
+    }
+
+    pub(super) fn hook_mut(&mut self, role: Role) -> &mut Hook {
+        let [own, parent] = &mut self.hooks;
+        if role == Role::Own { own } else { parent }
+    }
+
+    fn notes(&mut self) -> Option<&mut Notes> {
+        match &mut self.purpose {
+            Purpose::Notes(notes) => Some(notes),
+            _ => None,
+        }
+    }
+
+    /// Takes in a change of its inode. Does it want to be heard?
+    fn feed(&mut self, change: Change) -> bool {
+        let fd = self.fd;
+        match &mut self.purpose {
+            Purpose::Free => false,
+            Purpose::Growth => notes::is_growth(change),
+            Purpose::Notes(notes) => {
+                if let Some(set) = notes::plain(change) {
+                    return notes.collect(set);
+                }
+                if change == Change::Unmounted {
+                    notes.revoke();
+                    return true;
+                }
+                match notes::look(fd) {
+                    Ok(stat) if Identity::of(&stat) == self.identity => {
+                        let now = State::of(&stat);
+                        let mut heard = false;
+                        let mut state = notes.state;
+                        state.advance(change, &now, |set| heard |= notes.collect(set));
+                        notes.state = state;
+                        heard
+                    }
+                    // Closed: whoever asks finds out.
+                    _ => true,
+                }
+            }
+        }
+    }
+
+    /// Looks for what no event has told. Does it want to be heard?
+    fn compare(&mut self) -> bool {
+        let Ok(stat) = self.look(self.fd) else { return true };
+        let Some(notes) = self.notes() else { return true };
+        notes.compare(&State::of(&stat))
+    }
+
+    /// A directory went from its parent: this one? Does it want to be heard?
+    fn is_removed(&mut self) -> bool {
+        let Ok(stat) = self.look(self.fd) else { return true };
+        let Some(notes) = self.notes() else { return false };
+        notes.removed(&State::of(&stat))
+    }
+}
+
+impl Notes {
+    fn collect(&mut self, set: u32) -> bool {
+        let wanted = set & self.want != 0;
+        if wanted {
+            self.collected |= set;
+        }
+        wanted
+    }
+
+    fn revoke(&mut self) {
+        self.revoked = true;
+        self.collected |= NOTE_REVOKE & self.want;
+    }
+
+    fn compare(&mut self, now: &State) -> bool {
+        let mut heard = false;
+        let mut state = self.state;
+        state.compare(now, |set| heard |= self.collect(set));
+        self.state = state;
+        heard
+    }
+
+    /// Tells of the removal of a directory, and of nothing else.
+    fn removed(&mut self, now: &State) -> bool {
+        if !now.is_removed() {
+            return false;
+        }
+        let mut heard = false;
+        let mut state = self.state;
+        state.advance(Change::Deleted, now, |set| heard |= self.collect(set));
+        self.state = state;
+        heard
+    }
 }
 
 impl Files {
     pub(super) const fn new() -> Files {
-        Files { entries: Vec::new(), free: NONE, inotify: None, watches: Vec::new() }
+        Files {
+            entries: Vec::new(),
+            free: NONE,
+            instance: Instance::None,
+            watches: Watches::new(),
+            letters: Vec::new(),
+            opened: 0,
+            marked: 0,
+            met: 0,
+            stirred: (NONE, NONE),
+        }
     }
 
     /// Takes in a descriptor that epoll refused.
     pub(super) fn insert(&mut self, fd: Descriptor, token: Token) -> Result<u32> {
-        let stat = fstat(super::descriptor::lend(fd))?;
+        let stat = notes::look(fd)?;
+        self.place(fd, token, &stat, Purpose::Growth)
+    }
+
+    /// Takes in a file to collect notes of. EINVAL: it is no file.
+    pub(super) fn insert_noted(&mut self, fd: Descriptor, want: u32, token: Token) -> Result<u32> {
+        let stat = notes::look(fd)?;
+        if !is_vnode(fd, &stat) {
+            return Err(Errno::EINVAL);
+        }
+        let state = State::of(&stat);
+        let notes =
+            Notes { want, collected: 0, revoked: false, state, deaf: true, orphan: false };
+        self.place(fd, token, &stat, Purpose::Notes(notes))
+    }
+
+    fn place(
+        &mut self,
+        fd: Descriptor,
+        token: Token,
+        stat: &FileStat,
+        purpose: Purpose,
+    ) -> Result<u32> {
         let entry = Entry {
-            device: device_of(&stat),
-            inode: inode_of(&stat),
-            class: class_of(&stat),
+            fd,
+            identity: Identity::of(stat),
+            class: class_of(stat),
             token,
-            watch: NO_WATCH,
+            hooks: [Hook::NONE; 2],
+            purpose,
+            stirred: false,
             next: NONE,
         };
         if let Some(place) = self.entries.get_mut(self.free as usize) {
@@ -80,207 +266,401 @@ impl Files {
     /// Does the number still stand for the file that was taken in? EBADF: it
     /// is closed; ENOENT: it is another file.
     pub(super) fn verify(&self, fd: Descriptor, place: u32) -> Result<()> {
-        let stat = fstat(super::descriptor::lend(fd))?;
-        match self.entries.get(place as usize) {
-            Some(entry) if entry.device == device_of(&stat) && entry.inode == inode_of(&stat) => {
-                Ok(())
-            }
-            _ => Err(Errno::ENOENT),
-        }
+        let entry = self.entries.get(place as usize).ok_or(Errno::ENOENT)?;
+        entry.look(fd).map(|_| ())
     }
 
     pub(super) fn remove(&mut self, place: u32) {
-        self.unlink(place);
+        for role in [Role::Own, Role::Parent] {
+            self.unhook(place, role);
+        }
+        self.calm(place);
         if let Some(entry) = self.entries.get_mut(place as usize) {
+            entry.purpose = Purpose::Free;
             entry.next = self.free;
             self.free = place;
         }
     }
 
-    /// Takes an entry out of its watch, and ends a watch that has no other.
-    fn unlink(&mut self, place: u32) {
-        let Some(entry) = self.entries.get_mut(place as usize) else { return };
-        let (watch, next) = (core::mem::replace(&mut entry.watch, NO_WATCH), entry.next);
-        let Ok(index) = self.find(watch) else { return };
-        let Some((_, first)) = self.watches.get_mut(index) else { return };
-        if *first != place {
-            let mut before = *first;
-            while let Some(entry) = self.entries.get_mut(before as usize) {
-                if entry.next == place {
-                    entry.next = next;
-                    return;
-                }
-                before = entry.next;
-            }
-        } else if next != NONE {
-            *first = next;
-        } else {
-            self.watches.remove(index);
-            if let Some(inotify) = &self.inotify {
-                // SAFETY: two integers. It fails only if the kernel dropped
-                // the watch already, with the inode.
-                unsafe { libc::inotify_rm_watch(inotify.number(), watch) };
-            }
-        }
+    pub(super) fn has_instance(&self) -> bool {
+        self.instance.is_some()
     }
 
-    /// Makes changes of this file give hints.
-    pub(super) fn watch(
-        &mut self,
-        fd: Descriptor,
-        place: u32,
-        set: Descriptor,
-        data: u64,
-    ) -> Result<()> {
-        let Some(entry) = self.entries.get_mut(place as usize) else { return Err(Errno::ENOENT) };
-        if entry.watch != NO_WATCH {
-            return Ok(());
-        }
-        // inotify takes a memfd and then says nothing of what is written
-        // through it (seen on 6.18).
-        let mut name = [0u8; 32];
-        if file_name(&mut name, fd)?.starts_with(b"/memfd:") {
-            return Err(Errno::ENOSYS);
-        }
-        self.watches.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        let inotify = match &self.inotify {
-            Some(inotify) => inotify,
-            None => {
-                let made = create()?;
-                epoll::add(set, made.number(), libc::EPOLLIN as u32, data)?;
-                self.inotify.insert(made)
-            }
-        };
-        let mut path = [0u8; 32];
-        let path = proc_path(&mut path, "/proc/self/fd/", fd).ok_or(Errno::EINVAL)?;
-        // SAFETY: a string that ends in NUL.
-        let watch =
-            check(unsafe { libc::inotify_add_watch(inotify.number(), path.as_ptr(), CHANGES) })?;
-        entry.watch = watch;
-        entry.next = match self.watches.binary_search_by_key(&watch, |(watch, _)| *watch) {
-            Ok(index) => match self.watches.get_mut(index) {
-                Some((_, first)) => core::mem::replace(first, place),
-                None => NONE,
-            },
-            Err(index) => {
-                self.watches.insert(index, (watch, place));
-                NONE
-            }
-        };
+    /// The number of the queue's own instance.
+    pub(super) fn number(&self) -> Option<Descriptor> {
+        self.instance.number()
+    }
+
+    /// Makes the queue an instance of its own. EMFILE: there is none left, or
+    /// no descriptor.
+    pub(super) fn open_own(&mut self, set: Descriptor, data: u64) -> Result<()> {
+        self.instance = Instance::own(set, data, &mut self.letters)?;
         Ok(())
     }
 
-    /// Where a watch stands, or would.
-    fn find(&self, watch: i32) -> core::result::Result<usize, usize> {
-        self.watches.binary_search_by_key(&watch, |(watch, _)| *watch)
+    /// Joins those that share one.
+    pub(super) fn open_shared(&mut self, set: Descriptor, data: u64, knock: Knock) -> Result<()> {
+        self.instance = Instance::shared(set, data, knock)?;
+        Ok(())
     }
 
-    /// The next token in `news`.
-    pub(super) fn next(&self, news: &mut News) -> Option<Token> {
-        loop {
-            if let Some(entry) = self.entries.get(news.entry as usize) {
-                let all = news.watch == OVERFLOW;
-                news.entry = if all { news.entry + 1 } else { entry.next };
-                if entry.watch != NO_WATCH {
-                    return Some(entry.token);
-                }
-                continue;
+    /// Makes changes of a file give hints, READ's. There must be an instance.
+    pub(super) fn watch(&mut self, place: u32) -> Result<()> {
+        match self.entries.get(place as usize) {
+            Some(entry) if entry.hook(Role::Own).is_free() => self.hook(place, Role::Own),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes events tell of what is wanted, as far as they can. There must be
+    /// an instance.
+    pub(super) fn listen(&mut self, place: u32) {
+        let hears = self.hook(place, Role::Own).is_ok();
+        let Some(entry) = self.entries.get_mut(place as usize) else { return };
+        let Some(notes) = entry.notes() else { return };
+        if !hears {
+            // The events of a smaller wish may still come; now the looks tell.
+            notes.deaf = true;
+            return self.unhook(place, Role::Own);
+        }
+        if core::mem::replace(&mut notes.deaf, false) {
+            // First the watch, then another look, to begin from: what happens
+            // in between may be told twice, but not never.
+            entry.compare();
+        }
+        self.listen_to_parent(place);
+    }
+
+    /// Watches a directory's parent, if its removal is wanted.
+    fn listen_to_parent(&mut self, place: u32) {
+        let Some(entry) = self.entries.get_mut(place as usize) else { return };
+        let Some(notes) = entry.notes() else { return };
+        let wanted = notes.state.is_directory() && notes.want & NOTE_DELETE != 0;
+        let hears = wanted && self.hook(place, Role::Parent).is_ok();
+        if !hears {
+            self.unhook(place, Role::Parent);
+        }
+        if let Some(notes) = self.entries.get_mut(place as usize).and_then(Entry::notes) {
+            notes.orphan = wanted && !hears;
+        }
+    }
+
+    /// Other notes are wanted from now on; what is collected stays.
+    pub(super) fn want(&mut self, place: u32, want: u32) {
+        let Some(notes) = self.entries.get_mut(place as usize).and_then(Entry::notes) else {
+            return;
+        };
+        let same = core::mem::replace(&mut notes.want, want) == want;
+        if same || notes.deaf {
+            return;
+        }
+        self.listen(place);
+        self.lower(place, Role::Own);
+    }
+
+    /// Do events tell of all that is wanted?
+    pub(super) fn hears(&self, place: u32) -> bool {
+        match self.entries.get(place as usize).map(|entry| &entry.purpose) {
+            Some(Purpose::Notes(notes)) => !notes.deaf && !notes.orphan,
+            _ => false,
+        }
+    }
+
+    /// What has been collected. EBADF, ENOENT: as for `verify`.
+    pub(super) fn collected(&mut self, fd: Descriptor, place: u32) -> Result<FileNotes> {
+        let entry = self.entries.get_mut(place as usize).ok_or(Errno::ENOENT)?;
+        let now = State::of(&entry.look(fd)?);
+        let Some(notes) = entry.notes() else { return Err(Errno::ENOENT) };
+        if notes.deaf {
+            notes.compare(&now);
+        } else if notes.orphan {
+            notes.removed(&now);
+        }
+        Ok(FileNotes { notes: notes.collected, revoked: notes.revoked })
+    }
+
+    pub(super) fn forget_collected(&mut self, place: u32) {
+        if let Some(notes) = self.entries.get_mut(place as usize).and_then(Entry::notes) {
+            notes.collected = 0;
+            notes.revoked = false;
+        }
+    }
+
+    /// Puts an entry on the watch of its inode, made if need be, and asks for
+    /// its events.
+    fn hook(&mut self, place: u32, role: Role) -> Result<()> {
+        let entry = self.entries.get(place as usize).ok_or(Errno::ENOENT)?;
+        let (fd, mask, was) = (entry.fd, entry.mask(role), entry.hook(role).watch());
+        self.watches.reserve()?;
+        let watch = self.instance.add(fd, role, mask)?;
+        if watch == was {
+            self.watches.ask(watch, mask);
+            return Ok(());
+        }
+        let known = self.watches.has(watch);
+        let unread = self.opened < self.letters.len();
+        // Of a new watch nothing can wait to be read.
+        let since = if known && (unread || self.instance.is_behind()) {
+            self.marked = self.instance.mark()?;
+            self.marked
+        } else {
+            self.met
+        };
+        self.unhook(place, role);
+        self.watches.join(&mut self.entries, place, role, watch, since);
+        self.watches.ask(watch, mask);
+        Ok(())
+    }
+
+    /// Takes an entry off a watch, and ends a watch that has no other.
+    fn unhook(&mut self, place: u32, role: Role) {
+        let Some(watch) = self.watches.leave(&mut self.entries, place, role) else { return };
+        if self.watches.has(watch) {
+            self.lower_watch(watch);
+        } else {
+            self.instance.remove(watch);
+        }
+    }
+
+    fn lower(&mut self, place: u32, role: Role) {
+        if let Some(entry) = self.entries.get(place as usize)
+            && !entry.hook(role).is_free()
+        {
+            self.lower_watch(entry.hook(role).watch());
+        }
+    }
+
+    /// Asks a watch for no more than its entries want.
+    fn lower_watch(&mut self, watch: i32) {
+        let Some((mask, hook)) = self.watches.excess(&self.entries, watch) else { return };
+        let Some(entry) = self.entries.get(hook.0 as usize) else { return };
+        if entry.look(entry.fd()).is_err() {
+            // Closed: the watch stays as it is, and tells too much.
+            return;
+        }
+        match self.instance.lower(entry.fd(), hook.1, mask) {
+            Some(set) if set == watch => self.watches.asked(watch, mask),
+            // The number has become another file in this moment.
+            Some(other) if !self.watches.has(other) => self.instance.remove(other),
+            Some(other) => {
+                let all = self.watches.mask(other);
+                self.watches.asked(other, all);
+                let _ = self.instance.add(entry.fd(), hook.1, all);
             }
-            news.watch = news.next_watch()?;
-            news.entry = match news.watch {
-                OVERFLOW => 0,
-                watch => {
-                    let known = self.find(watch).ok().and_then(|index| self.watches.get(index));
-                    known.map_or(NONE, |(_, first)| *first)
-                }
-            };
+            None => {}
         }
     }
 
     /// Reads what has changed, if anything.
-    pub(super) fn read(&self, news: &mut News) {
-        news.clear();
-        if let Some(inotify) = &self.inotify {
-            // SAFETY: the kernel writes at most as many bytes as there is room.
-            let count =
-                unsafe { libc::read(inotify.number(), news.bytes.as_mut_ptr().cast(), News::ROOM) };
-            news.filled = usize::try_from(count).unwrap_or(0);
+    pub(super) fn read(&mut self) {
+        // What an earlier call left must be looked into first; the rest waits
+        // in the kernel.
+        if self.opened == self.letters.len() {
+            self.letters.clear();
+            self.opened = 0;
+            if self.instance.read(&mut self.letters) {
+                self.overflowed();
+            }
         }
     }
 
-    /// In a forked child: closes the number and nothing else.
+    /// Takes what other queues have read for this one.
+    pub(super) fn take_mail(&mut self) {
+        if self.opened == self.letters.len() {
+            self.letters.clear();
+            self.opened = 0;
+            if self.instance.take(&mut self.letters) {
+                self.overflowed();
+            }
+        }
+    }
+
+    /// The next token to look at.
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<Token> {
+        loop {
+            if self.stirred.0 != NONE {
+                return self.pop();
+            }
+            let (watch, change) = *self.letters.get(self.opened)?;
+            self.opened += 1;
+            match change {
+                Change::Overflow => self.overflowed(),
+                Change::Dropped => self.dropped(watch),
+                _ => self.changed(watch, change),
+            }
+        }
+    }
+
+    fn changed(&mut self, watch: i32, change: Change) {
+        let mut next = self.watches.first(watch);
+        while let Some((place, role)) = hook_of(next) {
+            let Some(entry) = self.entries.get_mut(place as usize) else { return };
+            let hook = entry.hook(role);
+            next = hook.next();
+            if hook.since() > self.met {
+                continue;
+            }
+            let heard = match role {
+                Role::Own => entry.feed(change),
+                Role::Parent => change == Change::Removed(true) && entry.is_removed(),
+            };
+            if heard {
+                self.stir(place);
+            }
+            if change == Change::Renamed && role == Role::Own {
+                self.moved(place);
+            }
+        }
+    }
+
+    /// A directory may have another parent now, and may have gone from it.
+    fn moved(&mut self, place: u32) {
+        let Some(entry) = self.entries.get(place as usize) else { return };
+        if entry.hook(Role::Parent).is_free() {
+            return;
+        }
+        self.listen_to_parent(place);
+        if self.entries.get_mut(place as usize).is_some_and(Entry::is_removed) {
+            self.stir(place);
+        }
+    }
+
+    /// The kernel has dropped a watch: the mark, or one whose inode has lost its
+    /// last link. If a descriptor keeps the file it can be watched again.
+    fn dropped(&mut self, watch: i32) {
+        if !self.watches.has(watch) {
+            self.met = self.met.max(watch);
+            return;
+        }
+        while let Some((place, role)) = hook_of(self.watches.first(watch)) {
+            self.watches.leave(&mut self.entries, place, role);
+            self.renew(place, role);
+        }
+    }
+
+    /// Watches again, and looks at what happened in between.
+    fn renew(&mut self, place: u32, role: Role) {
+        let Some(entry) = self.entries.get_mut(place as usize) else { return };
+        let gone = entry.look(entry.fd).is_err();
+        let revoked = entry.notes().is_some_and(|notes| notes.revoked);
+        if !gone && !revoked {
+            match (role, entry.notes()) {
+                (Role::Parent, _) => self.listen_to_parent(place),
+                (Role::Own, Some(_)) => self.listen(place),
+                // One that fails is looked at by the clock from then on.
+                (Role::Own, None) => {
+                    let _ = self.hook(place, role);
+                }
+            }
+        }
+        if let Some(entry) = self.entries.get_mut(place as usize) {
+            entry.compare();
+            self.stir(place);
+        }
+    }
+
+    /// Events were lost: every file is looked at.
+    fn overflowed(&mut self) {
+        // Marks may be among what was lost.
+        self.met = self.met.max(self.marked);
+        for place in 0..self.entries.len() as u32 {
+            let Some(entry) = self.entries.get_mut(place as usize) else { return };
+            if matches!(entry.purpose, Purpose::Free) || entry.hook(Role::Own).is_free() {
+                continue;
+            }
+            if entry.compare() {
+                self.stir(place);
+            }
+            // So may be the word that the kernel has dropped the watch.
+            let removed = self.entries.get_mut(place as usize).and_then(Entry::notes);
+            if removed.is_none_or(|notes| notes.state.is_removed()) {
+                let _ = self.hook(place, Role::Own);
+            }
+        }
+    }
+
+    fn stir(&mut self, place: u32) {
+        let (first, last) = self.stirred;
+        let Some(entry) = self.entries.get_mut(place as usize) else { return };
+        if core::mem::replace(&mut entry.stirred, true) {
+            return;
+        }
+        entry.next = NONE;
+        match self.entries.get_mut(last as usize) {
+            Some(entry) => {
+                entry.next = place;
+                self.stirred = (first, place);
+            }
+            None => self.stirred = (place, place),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Token> {
+        let (first, last) = self.stirred;
+        let entry = self.entries.get_mut(first as usize)?;
+        entry.stirred = false;
+        self.stirred = if first == last { (NONE, NONE) } else { (entry.next, last) };
+        Some(entry.token)
+    }
+
+    /// Takes back a hint, of an entry that goes. They are few, as each call
+    /// gives all there are.
+    fn calm(&mut self, place: u32) {
+        if !self.entries.get(place as usize).is_some_and(|entry| entry.stirred) {
+            return;
+        }
+        let mut keep = core::mem::replace(&mut self.stirred, (NONE, NONE)).0;
+        while let Some(entry) = self.entries.get_mut(keep as usize) {
+            let next = entry.next;
+            entry.stirred = false;
+            if keep != place {
+                self.stir(keep);
+            }
+            keep = next;
+        }
+    }
+
+    /// In a forked child: closes numbers and nothing else.
     pub(super) fn disown(&mut self) {
-        self.inotify = None;
+        self.instance.disown();
     }
 }
 
-fn create() -> Result<Private> {
-    // SAFETY: an integer in, a new descriptor out.
-    let fd = unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) };
-    Ok(Private::new(own(fd)?, b"anon_inode:inotify"))
+/// inotify takes a memfd and then says nothing of what is written through it
+/// (seen on 6.18). Without a name from /proc there is no watch either.
+pub(super) fn is_unheard(fd: Descriptor) -> bool {
+    let mut name = [0u8; 32];
+    file_name(&mut name, fd).map_or(true, |name| name.starts_with(b"/memfd:"))
 }
 
-/// The kernel's queue overflowed: everything may have changed.
-const OVERFLOW: i32 = i32::MIN;
-
-/// A read from inotify, walked event by event and, for each, entry by entry.
-pub(super) struct News {
-    bytes: [MaybeUninit<u8>; News::ROOM],
-    filled: usize,
-    at: usize,
-    watch: i32,
-    entry: u32,
+/// Is it something that a file system holds? Not a socket, nor a pipe without
+/// a name, nor any of the kernel's objects, which have no type at all.
+fn is_vnode(fd: Descriptor, stat: &FileStat) -> bool {
+    match notes::kind(stat) {
+        SFlag::S_IFSOCK => false,
+        SFlag::S_IFIFO => !is_pipe(fd),
+        kind => !kind.is_empty(),
+    }
 }
 
-impl News {
-    /// Room for at least three events with the longest name; what does not fit
-    /// stays readable and hints again.
-    const ROOM: usize = 1024;
-    const HEAD: usize = size_of::<libc::inotify_event>();
-
-    pub(super) const fn new() -> News {
-        News {
-            bytes: [const { MaybeUninit::uninit() }; News::ROOM],
-            filled: 0,
-            at: 0,
-            watch: NO_WATCH,
-            entry: NONE,
-        }
+fn is_pipe(fd: Descriptor) -> bool {
+    const PIPEFS: i64 = 0x5049_5045;
+    let mut stat = core::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the kernel writes one statfs.
+    if unsafe { libc::fstatfs(fd, stat.as_mut_ptr()) } != 0 {
+        return false;
     }
-
-    fn clear(&mut self) {
-        self.filled = 0;
-        self.at = 0;
-        self.entry = NONE;
-    }
-
-    fn next_watch(&mut self) -> Option<i32> {
-        let end = self.at + News::HEAD;
-        if end > self.filled {
-            return None;
-        }
-        let head = self.bytes.get(self.at..end)?;
-        // SAFETY: the kernel filled these bytes with the head of an event, and
-        // any bytes make one; the buffer need not be aligned.
-        let head = unsafe { head.as_ptr().cast::<libc::inotify_event>().read_unaligned() };
-        self.at = end + head.len as usize;
-        Some(if head.mask & libc::IN_Q_OVERFLOW != 0 { OVERFLOW } else { head.wd })
-    }
+    // SAFETY: the call succeeded, so it is written.
+    let stat = unsafe { stat.assume_init() };
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between targets")]
+    let kind = stat.f_type as i64;
+    kind == PIPEFS
 }
 
 fn class_of(stat: &FileStat) -> Class {
-    match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+    match notes::kind(stat) {
         SFlag::S_IFREG | SFlag::S_IFDIR => Class::File,
         _ => Class::Always,
     }
-}
-
-#[allow(clippy::unnecessary_cast, reason = "the types differ between targets")]
-fn device_of(stat: &FileStat) -> u64 {
-    stat.st_dev as u64
-}
-
-#[allow(clippy::unnecessary_cast, reason = "the types differ between targets")]
-fn inode_of(stat: &FileStat) -> u64 {
-    stat.st_ino as u64
 }
