@@ -23,6 +23,11 @@ use crate::event::{NOTE_DELETE, NOTE_REVOKE};
 use crate::sys::{Class, Descriptor, FileNotes, Token};
 use nix::sys::stat::{FileStat, SFlag};
 
+/// The kernel's queue, of 16,384 events by default, is read within one call, so
+/// that an event has all that happened before it; but not without end, as long
+/// as somebody writes.
+const MOST_READS: u32 = 256;
+
 /// No entry.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -72,6 +77,12 @@ pub(super) struct Files {
     /// What was read and not yet looked into, from `opened` on.
     letters: Vec<Letter>,
     opened: usize,
+    /// How many more reads may follow.
+    reads: u32,
+    /// Others have read for this queue.
+    mail: bool,
+    /// How many entries collect notes.
+    noted: u32,
     /// The last mark put, and the last one met.
     marked: i32,
     met: i32,
@@ -207,6 +218,9 @@ impl Files {
             watches: Watches::new(),
             letters: Vec::new(),
             opened: 0,
+            reads: 0,
+            mail: false,
+            noted: 0,
             marked: 0,
             met: 0,
             stirred: (NONE, NONE),
@@ -228,7 +242,9 @@ impl Files {
         let state = State::of(&stat);
         let notes =
             Notes { want, collected: 0, revoked: false, state, deaf: true, orphan: false };
-        self.place(fd, token, &stat, Purpose::Notes(notes))
+        let place = self.place(fd, token, &stat, Purpose::Notes(notes))?;
+        self.noted += 1;
+        Ok(place)
     }
 
     fn place(
@@ -276,6 +292,7 @@ impl Files {
         }
         self.calm(place);
         if let Some(entry) = self.entries.get_mut(place as usize) {
+            self.noted -= u32::from(matches!(entry.purpose, Purpose::Notes(_)));
             entry.purpose = Purpose::Free;
             entry.next = self.free;
             self.free = place;
@@ -451,27 +468,38 @@ impl Files {
         }
     }
 
-    /// Reads what has changed, if anything.
+    /// Begins to read what has changed, if anything; [`Files::next`] goes on.
     pub(super) fn read(&mut self) {
-        // What an earlier call left must be looked into first; the rest waits
-        // in the kernel.
-        if self.opened == self.letters.len() {
-            self.letters.clear();
-            self.opened = 0;
-            if self.instance.read(&mut self.letters) {
-                self.overflowed();
-            }
+        self.reads = MOST_READS;
+    }
+
+    /// As `read`, if notes are collected here: what is about to be returned
+    /// should be all that has happened.
+    pub(super) fn glance(&mut self) {
+        if self.noted > 0 {
+            self.read();
         }
     }
 
-    /// Takes what other queues have read for this one.
+    /// What others have read for this queue is told next.
     pub(super) fn take_mail(&mut self) {
-        if self.opened == self.letters.len() {
-            self.letters.clear();
-            self.opened = 0;
-            if self.instance.take(&mut self.letters) {
-                self.overflowed();
-            }
+        self.mail = true;
+    }
+
+    /// Gets more letters to open, from whoever has any.
+    #[cold]
+    fn fetch(&mut self) {
+        self.letters.clear();
+        self.opened = 0;
+        let lost = if core::mem::replace(&mut self.mail, false) {
+            self.instance.take(&mut self.letters)
+        } else {
+            let got = self.instance.read(&mut self.letters);
+            self.reads = if got.more { self.reads.saturating_sub(1) } else { 0 };
+            got.lost
+        };
+        if lost {
+            self.overflowed();
         }
     }
 
@@ -482,7 +510,13 @@ impl Files {
             if self.stirred.0 != NONE {
                 return self.pop();
             }
-            let (watch, change) = *self.letters.get(self.opened)?;
+            let Some(&(watch, change)) = self.letters.get(self.opened) else {
+                if self.reads == 0 && !self.mail {
+                    return None;
+                }
+                self.fetch();
+                continue;
+            };
             self.opened += 1;
             match change {
                 Change::Overflow => self.overflowed(),

@@ -26,6 +26,8 @@ pub(super) type Letter = (i32, Change);
 /// How many letters one read can make: each event is at most two.
 pub(super) const LETTERS: usize = 2 * BUFFER / HEAD + 2;
 const BUFFER: usize = 2048;
+/// With its NUL, rounded up.
+const LONGEST_NAME: usize = 272;
 const HEAD: usize = size_of::<libc::inotify_event>();
 
 #[derive(Debug)]
@@ -85,13 +87,14 @@ impl Inotify {
         Ok(mark)
     }
 
-    /// Reads what there is, as much as one buffer takes; the rest stays
-    /// readable.
-    pub(super) fn read(&mut self, mut each: impl FnMut(Letter)) {
+    /// Reads what there is, as much as one buffer takes. `true`: there may be
+    /// more.
+    pub(super) fn read(&mut self, mut each: impl FnMut(Letter)) -> bool {
         let mut bytes = [const { MaybeUninit::<u8>::uninit() }; BUFFER];
         // SAFETY: the kernel writes at most as many bytes as there is room.
         let count = unsafe { libc::read(self.number(), bytes.as_mut_ptr().cast(), BUFFER) };
-        let mut rest = bytes.get(..usize::try_from(count).unwrap_or(0)).unwrap_or_default();
+        let count = usize::try_from(count).unwrap_or(0);
+        let mut rest = bytes.get(..count).unwrap_or_default();
         while let Some(head) = rest.get(..HEAD) {
             // SAFETY: the kernel filled these bytes with the head of an event,
             // and any bytes make one; the buffer need not be aligned.
@@ -99,10 +102,13 @@ impl Inotify {
             rest = rest.get(HEAD + head.len as usize..).unwrap_or_default();
             self.digest(&head, &mut each);
         }
+        // The next one would have fitted in, however long its name.
+        let all = count + HEAD + LONGEST_NAME <= BUFFER;
         // The other half of a move comes at once, or not at all.
-        if !self.is_behind() {
+        if all || !self.is_behind() {
             self.moved_away(&mut each);
         }
+        !all
     }
 
     fn digest(&mut self, head: &libc::inotify_event, each: &mut impl FnMut(Letter)) {

@@ -17,6 +17,15 @@ pub(super) enum Instance {
     Shared(Member),
 }
 
+/// How a read went.
+#[derive(Copy, Clone, Debug, Default)]
+pub(super) struct Got {
+    /// There may be more to be read.
+    pub(super) more: bool,
+    /// Some was lost.
+    pub(super) lost: bool,
+}
+
 impl Instance {
     pub(super) fn is_some(&self) -> bool {
         !matches!(self, Instance::None)
@@ -88,18 +97,18 @@ impl Instance {
         }
     }
 
-    /// Reads into an empty list. `true`: some was lost.
-    pub(super) fn read(&mut self, letters: &mut Vec<Letter>) -> bool {
+    /// Reads into an empty list.
+    pub(super) fn read(&mut self, letters: &mut Vec<Letter>) -> Got {
         match self {
-            Instance::None => false,
+            Instance::None => Got::default(),
             Instance::Own(inotify, _) => {
                 // There is room for all that one read brings.
-                inotify.read(|letter| letters.push(letter));
-                false
+                let more = inotify.read(|letter| letters.push(letter));
+                Got { more, lost: false }
             }
             Instance::Shared(member) => {
-                member.read();
-                member.take(letters)
+                let more = member.read();
+                Got { more, lost: member.take(letters) }
             }
         }
     }

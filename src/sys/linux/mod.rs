@@ -509,7 +509,10 @@ impl Platform for Native {
                 return Err(Errno::EBADF);
             }
             match token.slot {
-                BELL => return Ok(Some(Hint::Bell)),
+                BELL => {
+                    self.files.glance();
+                    return Ok(Some(Hint::Bell));
+                }
                 ALARM => return Ok(Some(Hint::Alarm)),
                 SECOND => {
                     // Nothing there is normal: another thread has had it. All

@@ -155,7 +155,7 @@ impl State {
         // Two events alike are one if nothing came between: beside a new link
         // count there may be a new mode.
         let alone = linked == 0 && change == Change::Attributes;
-        if alone || (self.rights != now.rights && !now.is_removed()) {
+        if alone || self.rights != now.rights {
             tell(NOTE_ATTRIB);
         }
     }
@@ -228,7 +228,7 @@ impl State {
         } else if now.size != self.size || now.modified != self.modified {
             say(self.contents(now));
         }
-        if self.rights != now.rights && !now.is_removed() {
+        if self.rights != now.rights {
             say(NOTE_ATTRIB);
         }
         // It was changed, in a way that left no other trace.

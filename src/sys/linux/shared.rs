@@ -255,13 +255,14 @@ impl Member {
         })
     }
 
-    /// Reads for everybody.
-    pub(super) fn read(&self) {
-        let Some(hub) = HUB.get() else { return };
+    /// Reads for everybody. `true`: there may be more.
+    pub(super) fn read(&self) -> bool {
+        let Some(hub) = HUB.get() else { return false };
         let mut state = hub.state.lock();
-        let Some(mut inotify) = state.inotify.take() else { return };
-        inotify.read(|letter| state.post(letter, self.0));
+        let Some(mut inotify) = state.inotify.take() else { return false };
+        let more = inotify.read(|letter| state.post(letter, self.0));
         state.inotify = Some(inotify);
+        more
     }
 
     /// Takes what the mailbox holds, into an empty list. `true`: some was lost.
