@@ -9,6 +9,7 @@
 
 #include <ftw.h>
 #include <sched.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -1224,4 +1225,615 @@ TEST(what_is_not_open_is_ebadf_for_every_action)
 	}
 	QUIET(kq);
 	closed(kq);
+}
+
+/* --- many, at once, and too many ------------------------------------------ */
+
+static void
+raise_descriptor_limit(rlim_t wanted)
+{
+	struct rlimit limit;
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	if (limit.rlim_cur < wanted) {
+		limit.rlim_cur = wanted < limit.rlim_max ? wanted
+							 : limit.rlim_max;
+		CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	}
+	if (limit.rlim_cur < wanted)
+		SKIP("too few descriptors are allowed here");
+}
+
+ON_DISK(ten_thousand_files_in_one_queue)
+{
+	enum { FILES = 10000 };
+	static int fds[FILES];
+	/* By number: what was given is not in one row. */
+	static int index_of[FILES + 1000];
+	static char seen[FILES];
+	struct kevent got[64];
+	int i, n, left, kq;
+	char name[32];
+	raise_descriptor_limit(FILES + 1000);
+	kq = new_queue();
+	for (i = 0; i < FILES; i++) {
+		snprintf(name, sizeof name, "f%d", i);
+		fds[i] = make(name, 0);
+		CHECK(fds[i] < FILES + 1000);
+		index_of[fds[i]] = i;
+		add(kq, fds[i], EV_CLEAR, NOTE_WRITE | NOTE_DELETE);
+	}
+	QUIET(kq);
+	for (i = 0; i < FILES; i += 2)
+		put(fds[i], 1);
+	for (left = FILES / 2; left > 0; left -= n) {
+		struct timespec ts = ms_to_ts(GENEROUS_MS);
+		n = kevent(kq, NULL, 0, got, 64, &ts);
+		CHECK(n > 0);
+		for (i = 0; i < n; i++) {
+			int at = index_of[got[i].ident];
+			CHECK_EQ(got[i].fflags, GREW);
+			CHECK_EQ(fds[at], got[i].ident);
+			CHECK_EQ(at % 2, 0);
+			CHECK_EQ(seen[at]++, 0);
+		}
+	}
+	QUIET(kq);
+	for (i = 0; i < FILES; i++) {
+		snprintf(name, sizeof name, "f%d", i);
+		CHECK_EQ(unlink(name), 0);
+		if (i % 2 == 0)
+			CHANGE(kq, (uintptr_t)fds[i], EVFILT_VNODE, EV_DELETE,
+			    0, 0, NULL);
+	}
+	for (left = FILES / 2; left > 0; left -= n) {
+		n = kevent(kq, NULL, 0, got, 64, &no_wait);
+		CHECK(n > 0);
+		for (i = 0; i < n; i++)
+			CHECK_EQ(got[i].fflags, NOTE_DELETE);
+	}
+	QUIET(kq);
+	for (i = 0; i < FILES; i++)
+		closed(fds[i]);
+	closed(kq);
+}
+
+enum { CROWD = 300 };
+
+struct crowd {
+	int kq[CROWD], fd[CROWD];
+};
+
+static void
+gather(struct crowd *c)
+{
+	char name[32];
+	int i;
+	raise_descriptor_limit(4096);
+	for (i = 0; i < CROWD; i++) {
+		snprintf(name, sizeof name, "f%d", i);
+		c->fd[i] = make(name, 0);
+		c->kq[i] = new_queue();
+		add(c->kq[i], c->fd[i], EV_CLEAR, MOST);
+	}
+	for (i = 0; i < CROWD; i++)
+		QUIET(c->kq[i]);
+}
+
+static void
+disperse(struct crowd *c)
+{
+	int i;
+	for (i = 0; i < CROWD; i++) {
+		closed(c->kq[i]);
+		closed(c->fd[i]);
+	}
+}
+
+/* More than a user has instances: each is told of its file, and of no other. */
+ON_DISK(three_hundred_queues_have_a_file_each)
+{
+	static struct crowd c;
+	int i;
+	gather(&c);
+	for (i = 0; i < CROWD; i++)
+		put(c.fd[i], 1);
+	for (i = 0; i < CROWD; i++)
+		TELLS(c.kq[i], c.fd[i], GREW);
+	for (i = CROWD - 1; i >= 0; i--) {
+		CHECK_EQ(fchmod(c.fd[i], 0640), 0);
+		TELLS(c.kq[i], c.fd[i], NOTE_ATTRIB);
+	}
+	disperse(&c);
+}
+
+ON_DISK(three_hundred_queues_watch_one_file)
+{
+	static int kq[CROWD];
+	int i, fd = make("f", 0);
+	raise_descriptor_limit(4096);
+	for (i = 0; i < CROWD; i++) {
+		kq[i] = new_queue();
+		add(kq[i], fd, EV_CLEAR, i % 2 == 0 ? MOST : NOTE_ATTRIB);
+	}
+	put(fd, 1);
+	for (i = 0; i < CROWD; i++)
+		if (i % 2 == 0)
+			TELLS(kq[i], fd, GREW);
+		else
+			expect_none(kq[i]);
+	for (i = 0; i < CROWD; i += 3)
+		closed(kq[i]);
+	libkqueue_drain_pending_close();
+	CHECK_EQ(fchmod(fd, 0640), 0);
+	for (i = 0; i < CROWD; i++)
+		if (i % 3 != 0)
+			TELLS(kq[i], fd, NOTE_ATTRIB);
+	for (i = 0; i < CROWD; i++)
+		if (i % 3 != 0)
+			closed(kq[i]);
+	closed(fd);
+}
+
+/* They sleep when what they wait for is read by another queue's thread. */
+ON_DISK(sleepers_that_share_an_instance_are_woken)
+{
+	static struct crowd c;
+	struct sleeper s[4];
+	static const int at[4] = {0, 200, 250, 299};
+	int i;
+	gather(&c);
+	for (i = 0; i < 4; i++)
+		sleeper_start(&s[i], c.kq[at[i]]);
+	for (i = 3; i >= 0; i--) {
+		put(c.fd[at[i]], 1);
+		CHECK_EQ(sleeper_join(&s[i]).fflags, GREW);
+		QUIET(c.kq[at[i]]);
+	}
+	/* Read by the one, for the other, which is asked by poll() alone. */
+	put(c.fd[200], 1);
+	expect_none(c.kq[250]);
+	wait_poll(c.kq[200], POLLIN);
+	TELLS(c.kq[200], c.fd[200], GREW);
+	disperse(&c);
+}
+
+/* Other processes of the user's may have taken all instances. */
+static int
+take_instances(int fds[], int most)
+{
+	int n = 0;
+	while (n < most && (fds[n] = inotify_init1(IN_CLOEXEC)) >= 0)
+		n++;
+	return n;
+}
+
+static long
+limit_of(const char *path)
+{
+	long limit = -1;
+	FILE *f = fopen(path, "re");
+	if (f == NULL)
+		return -1;
+	if (fscanf(f, "%ld", &limit) != 1)
+		limit = -1;
+	fclose(f);
+	return limit;
+}
+
+ON_DISK(without_any_instance_left_files_are_looked_at)
+{
+	static int taken[4096];
+	int n, kq, fd = make("f", 0), dir = make_directory("d");
+	raise_descriptor_limit(4096);
+	n = take_instances(taken, 3500);
+	if (n == 3500)
+		SKIP("this user has very many inotify instances");
+	kq = new_queue();
+	add(kq, fd, EV_CLEAR, ALL);
+	add(kq, dir, EV_CLEAR, ALL);
+	expect_none(kq);
+	put(fd, 1);
+	NOTES_OF(kq, fd, EV_CLEAR, GREW);
+	expect_none(kq);
+	CHECK_EQ(fchmod(fd, 0640), 0);
+	NOTES_OF(kq, fd, EV_CLEAR, NOTE_ATTRIB);
+	CHECK_EQ(link("f", "g"), 0);
+	NOTES_OF(kq, fd, EV_CLEAR, NOTE_LINK);
+	CHECK_EQ(ftruncate(fd, 0), 0);
+	NOTES_OF(kq, fd, EV_CLEAR, CUT);
+	CHECK_EQ(unlink("f"), 0);
+	CHECK_EQ(unlink("g"), 0);
+	NOTES_OF(kq, fd, EV_CLEAR, NOTE_DELETE);
+	expect_none(kq);
+	CHECK_EQ(mkdir("d/e", 0700), 0);
+	NOTES_OF(kq, dir, EV_CLEAR, NOTE_WRITE | NOTE_LINK);
+	CHECK_EQ(rmdir("d/e"), 0);
+	NOTES_OF(kq, dir, EV_CLEAR, NOTE_WRITE | NOTE_LINK);
+	closed(make("d/f", 0));
+	NOTES_OF(kq, dir, EV_CLEAR, NOTE_WRITE);
+	CHECK_EQ(unlink("d/f"), 0);
+	NOTES_OF(kq, dir, EV_CLEAR, NOTE_WRITE);
+	CHECK_EQ(rmdir("d"), 0);
+	NOTES_OF(kq, dir, EV_CLEAR, NOTE_DELETE);
+	expect_none(kq);
+	while (n > 0)
+		closed(taken[--n]);
+	closed(fd);
+	closed(dir);
+	closed(kq);
+}
+
+ON_DISK(without_any_watch_left_files_are_looked_at)
+{
+	long watches = limit_of("/proc/sys/fs/inotify/max_user_watches");
+	int kq = new_queue(), fd = make("f", 0), in = -1;
+	long i, most = 3000;
+	char name[32];
+	FILE *f = fopen("/proc/sys/fs/inotify/max_user_watches", "we");
+	if (f == NULL || watches < 0)
+		SKIP("the limit of watches cannot be lowered here");
+	/* What others have counts too: everything may be above it at once. */
+	fprintf(f, "%ld", most);
+	CHECK_EQ(fclose(f), 0);
+	in = inotify_init1(IN_CLOEXEC);
+	CHECK(in >= 0);
+	for (i = 0; i <= most; i++) {
+		snprintf(name, sizeof name, "w%ld", i);
+		closed(make(name, 0));
+		if (inotify_add_watch(in, name, IN_ATTRIB) == -1)
+			break;
+	}
+	if (i <= most) {
+		add(kq, fd, EV_CLEAR, ALL);
+		put(fd, 1);
+		NOTES_OF(kq, fd, EV_CLEAR, GREW);
+		expect_none(kq);
+		CHECK_EQ(unlink("f"), 0);
+		NOTES_OF(kq, fd, EV_CLEAR, NOTE_DELETE);
+		expect_none(kq);
+	}
+	f = fopen("/proc/sys/fs/inotify/max_user_watches", "we");
+	CHECK(f != NULL);
+	fprintf(f, "%ld", watches);
+	CHECK_EQ(fclose(f), 0);
+	CHECK(i <= most);
+	closed(in);
+	closed(fd);
+	closed(kq);
+}
+
+/* More events than the kernel keeps: the sum is told all the same. */
+ON_BOTH(events_beyond_the_kernels_room_are_made_up_for)
+{
+	long i, room = limit_of("/proc/sys/fs/inotify/max_queued_events");
+	int kq = new_queue(), noise = make("n", 1), dir = make_directory("d");
+	int grown = make("g", 5), cut = make("c", 5), linked = make("l", 5);
+	int mode = make("m", 5), gone = make("x", 5), same = make("s", 5);
+	int removed = make_directory("r"), n, seen = 0;
+	struct kevent got[16];
+	if (room <= 0 || room > 100000)
+		SKIP("the kernel's room for events is not known, or large");
+	add(kq, noise, EV_CLEAR, ALL);
+	add(kq, grown, EV_CLEAR, ALL);
+	add(kq, cut, EV_CLEAR, ALL);
+	add(kq, linked, EV_CLEAR, ALL);
+	add(kq, mode, EV_CLEAR, ALL);
+	add(kq, gone, EV_CLEAR, ALL);
+	add(kq, same, EV_CLEAR, ALL);
+	add(kq, dir, EV_CLEAR, ALL);
+	add(kq, removed, EV_CLEAR, ALL);
+	for (i = 0; i <= room; i++) {
+		/* Unlike its neighbours, so that none are merged. */
+		CHECK_EQ(pwrite(noise, "x", 1, 0), 1);
+		CHECK_EQ(fchmod(noise, 0640), 0);
+	}
+	put(grown, 1);
+	CHECK_EQ(ftruncate(cut, 2), 0);
+	CHECK_EQ(link("l", "d/l"), 0);
+	CHECK_EQ(fchmod(mode, 0640), 0);
+	CHECK_EQ(unlink("x"), 0);
+	CHECK_EQ(rmdir("r"), 0);
+	n = kevent(kq, NULL, 0, got, 16, &no_wait);
+	for (i = 0; i < n; i++) {
+		int fd = (int)got[i].ident;
+		unsigned notes = got[i].fflags;
+		seen++;
+		if (fd == noise)
+			CHECK((notes & ~(unsigned)NOTE_ATTRIB) == NOTE_WRITE);
+		else if (fd == grown)
+			CHECK_EQ(notes, GREW);
+		else if (fd == cut)
+			CHECK_EQ(notes, CUT);
+		else if (fd == linked)
+			CHECK_EQ(notes, NOTE_LINK);
+		else if (fd == mode)
+			CHECK_EQ(notes, NOTE_ATTRIB);
+		else if (fd == gone || fd == removed)
+			CHECK_EQ(notes, NOTE_DELETE);
+		else if (fd == dir)
+			CHECK_EQ(notes, NOTE_WRITE);
+		else
+			FAIL("an event of %d", fd);
+	}
+	CHECK_EQ(seen, 8);
+	QUIET(kq);
+	/* All goes on as before. */
+	put(gone, 1);
+	TELLS(kq, gone, GREW);
+	put(same, 1);
+	TELLS(kq, same, GREW);
+	closed(noise);
+	closed(dir);
+	closed(grown);
+	closed(cut);
+	closed(linked);
+	closed(mode);
+	closed(gone);
+	closed(same);
+	closed(removed);
+	closed(kq);
+}
+
+/* A namespace of mounts of its own, for what follows in this process. */
+static void
+leave_mounts(void)
+{
+	if (unshare(CLONE_NEWNS) != 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+		SKIP("no mount namespace is allowed here");
+}
+
+ON_DISK(without_proc_files_are_looked_at)
+{
+	int kq, fd = make("f", 0);
+	IN_CHILD({
+		leave_mounts();
+		if (mount("none", "/proc", "tmpfs", 0, NULL) != 0)
+			SKIP("/proc cannot be hidden here");
+		kq = new_queue();
+		add(kq, fd, EV_CLEAR, ALL);
+		expect_none(kq);
+		put(fd, 1);
+		NOTES_OF(kq, fd, EV_CLEAR, GREW);
+		expect_none(kq);
+		CHECK_EQ(unlink("f"), 0);
+		NOTES_OF(kq, fd, EV_CLEAR, NOTE_DELETE);
+		expect_none(kq);
+	});
+	closed(fd);
+}
+
+ON_DISK(file_that_may_not_be_read_is_looked_at)
+{
+	int kq, fd = make("f", 0), dir = make_directory("d");
+	if (getuid() != 0)
+		SKIP("another user's file is needed");
+	IN_CHILD({
+		CHECK_EQ(fchmod(dir, 0777), 0);
+		CHECK_EQ(fchmod(fd, 0), 0);
+		CHECK_EQ(setuid(65534), 0);
+		kq = new_queue();
+		add(kq, fd, EV_CLEAR, ALL);
+		expect_none(kq);
+		put(fd, 1);
+		NOTES_OF(kq, fd, EV_CLEAR, GREW);
+		expect_none(kq);
+	});
+	closed(dir);
+	closed(fd);
+}
+
+/* The parent may not be listed, so nothing tells of the removal. */
+ON_DISK(directory_whose_parent_may_not_be_read_is_looked_at)
+{
+	int kq, dir;
+	if (getuid() != 0)
+		SKIP("another user's directory is needed");
+	CHECK_EQ(mkdir("p", 0711), 0);
+	dir = make_directory("p/d");
+	CHECK_EQ(fchmod(dir, 0777), 0);
+	CHECK_EQ(chmod(".", 0711), 0);
+	CHECK_EQ(chmod("p", 0711), 0);
+	IN_CHILD({
+		int fds[2];
+		pid_t pid;
+		CHECK_EQ(pipe2(fds, O_CLOEXEC), 0);
+		pid = fork();
+		if (pid == 0) {
+			char byte;
+			closed(fds[1]);
+			CHECK_EQ(read(fds[0], &byte, 1), 0);
+			_exit(rmdir("p/d") == 0 ? 0 : 1);
+		}
+		CHECK_EQ(setuid(65534), 0);
+		kq = new_queue();
+		add(kq, dir, EV_CLEAR, MOST);
+		closed(make("p/d/f", 0));
+		NOTES_OF(kq, dir, EV_CLEAR, NOTE_WRITE);
+		expect_none(kq);
+		CHECK_EQ(unlink("p/d/f"), 0);
+		NOTES_OF(kq, dir, EV_CLEAR, NOTE_WRITE);
+		expect_none(kq);
+		closed(fds[0]);
+		closed(fds[1]);
+		NOTES_OF(kq, dir, EV_CLEAR, NOTE_DELETE);
+		expect_none(kq);
+		wait_child(pid);
+	});
+	closed(dir);
+}
+
+static atomic_int writers_stop;
+
+static void *
+write_on(void *arg)
+{
+	int fd = *(int *)arg;
+	while (!atomic_load(&writers_stop)) {
+		CHECK_EQ(write(fd, "x", 1), 1);
+		CHECK_EQ(fchmod(fd, 0640), 0);
+	}
+	/* The last of all. */
+	CHECK_EQ(write(fd, "x", 1), 1);
+	return NULL;
+}
+
+/*
+ * While threads write, one collects and one adds and deletes: whatever is told
+ * last must have been told after the last write.
+ */
+ON_BOTH(threads_change_files_while_one_collects)
+{
+	enum { WRITERS = 3 };
+	pthread_t threads[WRITERS];
+	int fds[WRITERS], kq = new_queue(), i, rounds;
+	char name[8];
+	off_t seen[WRITERS] = {0};
+	struct stat st;
+	struct kevent got[4];
+	for (i = 0; i < WRITERS; i++) {
+		snprintf(name, sizeof name, "f%d", i);
+		fds[i] = make(name, 0);
+		add(kq, fds[i], EV_CLEAR, ALL);
+		CHECK_EQ(pthread_create(&threads[i], NULL, write_on, &fds[i]),
+		    0);
+	}
+	for (rounds = 0; rounds < 100; rounds++) {
+		struct timespec ts = ms_to_ts(GENEROUS_MS);
+		int again = rounds % WRITERS, j, n;
+		n = kevent(kq, NULL, 0, got, 4, &ts);
+		CHECK(n > 0);
+		for (j = 0; j < n; j++) {
+			for (i = 0; fds[i] != (int)got[j].ident; i++)
+				CHECK(i < WRITERS);
+			CHECK((got[j].fflags & (NOTE_WRITE | NOTE_ATTRIB)) != 0);
+			CHECK((got[j].fflags & NOTE_TRUNCATE) == 0);
+		}
+		if (rounds % 10 == 0) {
+			CHANGE(kq, (uintptr_t)fds[again], EVFILT_VNODE,
+			    EV_DELETE, 0, 0, NULL);
+			add(kq, fds[again], EV_CLEAR, ALL);
+		}
+	}
+	atomic_store(&writers_stop, 1);
+	for (i = 0; i < WRITERS; i++)
+		CHECK_EQ(pthread_join(threads[i], NULL), 0);
+	for (;;) {
+		int j, n = kevent(kq, NULL, 0, got, 4, &no_wait);
+		if (n == 0)
+			break;
+		for (j = 0; j < n; j++)
+			for (i = 0; i < WRITERS; i++)
+				if (fds[i] == (int)got[j].ident &&
+				    got[j].fflags & NOTE_WRITE) {
+					CHECK_EQ(fstat(fds[i], &st), 0);
+					seen[i] = st.st_size;
+				}
+	}
+	for (i = 0; i < WRITERS; i++) {
+		CHECK_EQ(fstat(fds[i], &st), 0);
+		CHECK_EQ(seen[i], st.st_size);
+		closed(fds[i]);
+	}
+	closed(kq);
+}
+
+/* Threads of many queues that share an instance, each with its own file. */
+struct ponger {
+	pthread_t thread;
+	int kq, fd, rounds;
+	atomic_int seen;
+};
+
+static void *
+pong(void *arg)
+{
+	struct ponger *p = arg;
+	int i;
+	for (i = 0; i < p->rounds; i++) {
+		struct kevent got;
+		struct timespec ts = ms_to_ts(GENEROUS_MS);
+		CHECK_EQ(kevent(p->kq, NULL, 0, &got, 1, &ts), 1);
+		CHECK_EQ(got.fflags, GREW);
+		atomic_fetch_add(&p->seen, 1);
+	}
+	return NULL;
+}
+
+ON_DISK(queues_that_share_an_instance_lose_nothing)
+{
+	enum { PONGERS = 6, ROUNDS = 200 };
+	static struct crowd c;
+	static struct ponger p[PONGERS];
+	int i, round;
+	gather(&c);
+	for (i = 0; i < PONGERS; i++) {
+		p[i].kq = c.kq[200 + i];
+		p[i].fd = c.fd[200 + i];
+		p[i].rounds = ROUNDS;
+		CHECK_EQ(pthread_create(&p[i].thread, NULL, pong, &p[i]), 0);
+	}
+	for (round = 0; round < ROUNDS; round++) {
+		for (i = 0; i < PONGERS; i++)
+			put(p[i].fd, 1);
+		for (i = 0; i < PONGERS; i++)
+			WAIT_FOR(atomic_load(&p[i].seen) > round);
+	}
+	for (i = 0; i < PONGERS; i++) {
+		CHECK_EQ(pthread_join(p[i].thread, NULL), 0);
+		QUIET(p[i].kq);
+	}
+	disperse(&c);
+}
+
+/* --- fork ------------------------------------------------------------------ */
+
+ON_DISK(forked_child_leaves_the_parents_knotes_alone)
+{
+	int kq = new_queue(), fd = make("f", 0);
+	add(kq, fd, EV_CLEAR, ALL);
+	IN_CHILD({
+		int own, other;
+		CHECK_FAILS(change(kq, (uintptr_t)fd, EVFILT_VNODE, EV_DELETE,
+		    0, 0, NULL), EBADF);
+		other = make("g", 0);
+		own = new_queue();
+		add(own, other, EV_CLEAR, ALL);
+		put(other, 1);
+		TELLS(own, other, GREW);
+		closed(other);
+		closed(own);
+	});
+	put(fd, 1);
+	TELLS(kq, fd, GREW);
+	closed(fd);
+	closed(kq);
+}
+
+ON_DISK(forked_child_has_nothing_of_a_shared_instance)
+{
+	static struct crowd c;
+	int i;
+	gather(&c);
+	IN_CHILD({
+		static char left[65536];
+		int own, other = make("other", 0);
+		for (i = 0; i < CROWD; i++)
+			closed(c.fd[i]);
+		/* 0, 1, 2 and the new file, and whatever the harness has. */
+		open_descriptors(left, sizeof left);
+		CHECK(count_fields(left) < 16);
+		own = new_queue();
+		add(own, other, EV_CLEAR, ALL);
+		put(other, 1);
+		NOTES_OF(own, other, EV_CLEAR, GREW);
+		expect_none(own);
+		closed(other);
+		closed(own);
+	});
+	for (i = 0; i < CROWD; i++)
+		put(c.fd[i], 1);
+	for (i = 0; i < CROWD; i++)
+		TELLS(c.kq[i], c.fd[i], GREW);
+	disperse(&c);
 }

@@ -26,7 +26,7 @@ use nix::sys::stat::{FileStat, SFlag};
 /// The kernel's queue, of 16,384 events by default, is read within one call, so
 /// that an event has all that happened before it; but not without end, as long
 /// as somebody writes.
-const MOST_READS: u32 = 256;
+const MOST_READS: u32 = 160;
 
 /// No entry.
 pub(super) const NONE: u32 = u32::MAX;
