@@ -104,8 +104,8 @@ pub(crate) fn find<P: Platform>(filter: c_short) -> Result<&'static dyn Filter<P
         EVFILT_VNODE => Ok(&vnode::Vnode),
         // Natively a kevent() with it is refused so, too.
         EVFILT_AIO => Err(Errno::ENXIO),
-        EVFILT_PROC | EVFILT_SIGNAL | EVFILT_NETDEV | EVFILT_FS | EVFILT_LIO
-        | EVFILT_EMPTY | EVFILT_EXCEPT | EVFILT_PROCDESC => Err(Errno::ENOSYS),
+        EVFILT_PROC | EVFILT_SIGNAL | EVFILT_NETDEV | EVFILT_FS | EVFILT_LIO | EVFILT_EMPTY
+        | EVFILT_EXCEPT | EVFILT_PROCDESC => Err(Errno::ENOSYS),
         _ => Err(Errno::EINVAL),
     }
 }

@@ -14,7 +14,8 @@
 #![forbid(unsafe_code)]
 
 use super::{
-    Arm, Bell, Cancel, Class, Descriptor, FileNotes, Hint, Platform, Readiness, Sample, Side, Source, Token,
+    Arm, Bell, Cancel, Class, Descriptor, FileNotes, Hint, Platform, Readiness, Sample, Side,
+    Source, Token,
 };
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};

@@ -66,6 +66,8 @@ struct Notes {
     deaf: bool,
     /// Nothing tells of its removal, a directory's.
     orphan: bool,
+    /// Something was told, and the look that should have followed failed.
+    doubt: bool,
 }
 
 #[derive(Debug)]
@@ -152,8 +154,11 @@ impl Entry {
                         notes.state = state;
                         heard
                     }
-                    // Closed: whoever asks finds out.
-                    _ => true,
+                    // Closed, or there is no answer now: whoever asks finds out.
+                    _ => {
+                        notes.doubt = true;
+                        true
+                    }
                 }
             }
         }
@@ -161,16 +166,28 @@ impl Entry {
 
     /// Looks for what no event has told. Does it want to be heard?
     fn compare(&mut self) -> bool {
-        let Ok(stat) = self.look(self.fd) else { return true };
+        let looked = self.look(self.fd);
         let Some(notes) = self.notes() else { return true };
-        notes.compare(&State::of(&stat))
+        match looked {
+            Ok(stat) => notes.compare(&State::of(&stat)),
+            Err(_) => {
+                notes.doubt = true;
+                true
+            }
+        }
     }
 
     /// A directory went from its parent: this one? Does it want to be heard?
     fn is_removed(&mut self) -> bool {
-        let Ok(stat) = self.look(self.fd) else { return true };
+        let looked = self.look(self.fd);
         let Some(notes) = self.notes() else { return false };
-        notes.removed(&State::of(&stat))
+        match looked {
+            Ok(stat) => notes.removed(&State::of(&stat)),
+            Err(_) => {
+                notes.doubt = true;
+                true
+            }
+        }
     }
 }
 
@@ -240,8 +257,15 @@ impl Files {
             return Err(Errno::EINVAL);
         }
         let state = State::of(&stat);
-        let notes =
-            Notes { want, collected: 0, revoked: false, state, deaf: true, orphan: false };
+        let notes = Notes {
+            want,
+            collected: 0,
+            revoked: false,
+            state,
+            deaf: true,
+            orphan: false,
+            doubt: false,
+        };
         let place = self.place(fd, token, &stat, Purpose::Notes(notes))?;
         self.noted += 1;
         Ok(place)
@@ -388,7 +412,8 @@ impl Files {
         let entry = self.entries.get_mut(place as usize).ok_or(Errno::ENOENT)?;
         let now = State::of(&entry.look(fd)?);
         let Some(notes) = entry.notes() else { return Err(Errno::ENOENT) };
-        if notes.deaf {
+        if notes.deaf || notes.doubt {
+            notes.doubt = false;
             notes.compare(&now);
         } else if notes.orphan {
             notes.removed(&now);
@@ -417,7 +442,7 @@ impl Files {
         let known = self.watches.has(watch);
         let unread = self.opened < self.letters.len();
         // Of a new watch nothing can wait to be read.
-        let since = if known && (unread || self.instance.is_behind()) {
+        let since = if known && (unread || self.instance.is_behind().unwrap_or(true)) {
             self.marked = self.instance.mark()?;
             self.marked
         } else {

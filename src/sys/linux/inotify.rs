@@ -74,8 +74,8 @@ impl Inotify {
     }
 
     /// Is there something to be read?
-    pub(super) fn is_behind(&self) -> bool {
-        ask_int(self.number(), libc::FIONREAD).is_ok_and(|bytes| bytes > 0)
+    pub(super) fn is_behind(&self) -> Result<bool> {
+        ask_int(self.number(), libc::FIONREAD).map(|bytes| bytes > 0)
     }
 
     /// Puts a mark at the end of what is to be read: the number of a watch
@@ -105,7 +105,7 @@ impl Inotify {
         // The next one would have fitted in, however long its name.
         let all = count + HEAD + LONGEST_NAME <= BUFFER;
         // The other half of a move comes at once, or not at all.
-        if all || !self.is_behind() {
+        if all || !self.is_behind().unwrap_or(false) {
             self.moved_away(&mut each);
         }
         !all

@@ -80,9 +80,9 @@ impl Instance {
     }
 
     /// Is there something to be read that this queue has not seen?
-    pub(super) fn is_behind(&self) -> bool {
+    pub(super) fn is_behind(&self) -> Result<bool> {
         match self {
-            Instance::None => false,
+            Instance::None => Ok(false),
             Instance::Own(inotify, _) => inotify.is_behind(),
             Instance::Shared(member) => member.is_behind(),
         }

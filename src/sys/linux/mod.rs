@@ -37,7 +37,8 @@ use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::{
-    Arm, Bell, Cancel, Class, Descriptor, FileNotes, Hint, Platform, Readiness, Sample, Side, Source, Token,
+    Arm, Bell, Cancel, Class, Descriptor, FileNotes, Hint, Platform, Readiness, Sample, Side,
+    Source, Token,
 };
 use core::ffi::c_uint;
 use descriptor::Private;

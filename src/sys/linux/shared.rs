@@ -237,13 +237,12 @@ impl Member {
     }
 
     /// Is there something that this queue has not seen?
-    pub(super) fn is_behind(&self) -> bool {
-        let behind = self.with(|state, inotify| {
+    pub(super) fn is_behind(&self) -> Result<bool> {
+        self.with(|state, inotify| {
             let mailbox = state.boxes.get(self.0 as usize).and_then(Option::as_ref);
             let waits = mailbox.is_some_and(|mailbox| mailbox.lost || !mailbox.letters.is_empty());
-            Ok(waits || inotify.is_behind())
-        });
-        behind.unwrap_or(false)
+            Ok(waits || inotify.is_behind()?)
+        })
     }
 
     pub(super) fn mark(&self) -> Result<i32> {
