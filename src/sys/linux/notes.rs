@@ -8,14 +8,11 @@
 //!
 //! Where there is no watch, or events were lost, two looks are all there is.
 
-use super::descriptor::lend;
-use crate::errno::Result;
 use crate::event::{
     NOTE_ATTRIB, NOTE_CLOSE, NOTE_CLOSE_WRITE, NOTE_DELETE, NOTE_EXTEND, NOTE_LINK, NOTE_OPEN,
     NOTE_READ, NOTE_RENAME, NOTE_TRUNCATE, NOTE_WRITE,
 };
-use crate::sys::Descriptor;
-use nix::sys::stat::{FileStat, SFlag, fstat};
+use nix::sys::stat::{FileStat, SFlag};
 
 /// An event of inotify, without names and cookies.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -65,27 +62,8 @@ pub(super) struct State {
     changed: (i64, i64),
 }
 
-/// Which file a number stands for.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
-}
-
-/// Looks at an open file.
-pub(super) fn look(fd: Descriptor) -> Result<FileStat> {
-    Ok(fstat(lend(fd))?)
-}
-
 pub(super) fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
-}
-
-impl Identity {
-    #[allow(clippy::unnecessary_cast, reason = "the types differ between targets")]
-    pub(super) fn of(stat: &FileStat) -> Identity {
-        Identity { device: stat.st_dev as u64, inode: stat.st_ino as u64 }
-    }
 }
 
 /// A directory on a file system that counts subdirectories has two links at
