@@ -227,22 +227,6 @@ TEST(memfd_at_its_end_makes_the_queue_readable_at_times)
 	    UDATA(3))
 #define ALL_NOTES 0x0fffu
 
-TEST(vnode_stores_through_a_mapping_are_not_told)
-{
-	char path[SCRATCH_PATH], *page;
-	int kq = new_queue(), fd = scratch_file(path, 4096);
-	VNODE_ADD(kq, fd, EV_CLEAR, ALL_NOTES);
-	page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	CHECK(page != MAP_FAILED);
-	page[7] = 'x';
-	CHECK_EQ(msync(page, 4096, MS_SYNC), 0);
-	EXPECT_QUIET(kq);
-	CHECK_EQ(munmap(page, 4096), 0);
-	CHECK_EQ(unlink(path), 0);
-	CHECK_EQ(close(fd), 0);
-	CHECK_EQ(close(kq), 0);
-}
-
 TEST(vnode_keeps_its_file_system_and_is_never_revoked)
 {
 	char dir[SCRATCH_PATH], path[SCRATCH_PATH + 8];

@@ -1786,6 +1786,91 @@ ON_DISK(queues_that_share_an_instance_lose_nothing)
 	disperse(&c);
 }
 
+/* --- cancellation ---------------------------------------------------------- */
+
+static void *
+collect_for_ever(void *arg)
+{
+	struct kevent got;
+	struct timespec ts = ms_to_ts(1);
+	for (;;)
+		(void)kevent(*(int *)arg, NULL, 0, &got, 1, &ts);
+	return NULL;
+}
+
+/* Wherever a thread ends, it must not take the queue's lock with it. */
+ON_DISK(cancelled_threads_leave_the_queue_usable)
+{
+	int i, round, kq = new_queue(), fd = make("f", 0);
+	add(kq, fd, EV_CLEAR, ALL);
+	for (round = 0; round < 300; round++) {
+		pthread_t thread;
+		CHECK_EQ(pthread_create(&thread, NULL, collect_for_ever, &kq),
+		    0);
+		for (i = 0; i < round % 40; i++)
+			put(fd, 1);
+		CHECK_EQ(pthread_cancel(thread), 0);
+		put(fd, 1);
+		CHECK_EQ(pthread_join(thread, NULL), 0);
+		CHECK_EQ(change(kq, (uintptr_t)fd, EVFILT_VNODE, EV_ADD, ALL,
+		    0, UDATA(fd)), 0);
+	}
+	(void)change(kq, (uintptr_t)fd, EVFILT_VNODE, EV_DELETE, 0, 0, NULL);
+	QUIET(kq);
+	closed(fd);
+	closed(kq);
+}
+
+static void *
+add_while_cancelled(void *arg)
+{
+	int *numbers = arg;
+	int old;
+	CHECK_EQ(pthread_cancel(pthread_self()), 0);
+	/* A call that collects nothing is no cancellation point. */
+	add(numbers[0], numbers[1], EV_CLEAR, ALL);
+	add(numbers[0], numbers[1], 0, NOTE_WRITE);
+	CHANGE(numbers[0], (uintptr_t)numbers[1], EVFILT_VNODE, EV_DELETE, 0,
+	    0, NULL);
+	CHECK_EQ(pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old), 0);
+	numbers[2] = 1;
+	return NULL;
+}
+
+ON_DISK(changes_are_applied_by_a_cancelled_thread)
+{
+	static int taken[4096];
+	int n, numbers[3] = {new_queue(), make("f", 0), 0};
+	pthread_t thread;
+	raise_descriptor_limit(4096);
+	n = take_instances(taken, 3500);
+	CHECK_EQ(pthread_create(&thread, NULL, add_while_cancelled, numbers),
+	    0);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(numbers[2], 1);
+	while (n > 0)
+		closed(taken[--n]);
+	CHECK_FAILS(change(numbers[0], (uintptr_t)numbers[1], EVFILT_VNODE,
+	    EV_DELETE, 0, 0, NULL), ENOENT);
+	closed(numbers[1]);
+	closed(numbers[0]);
+}
+
+ON_DISK(stores_through_a_mapping_are_silent)
+{
+	int kq = new_queue(), fd = make("f", 4096);
+	char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+	    0);
+	CHECK(page != MAP_FAILED);
+	add(kq, fd, EV_CLEAR, ALL);
+	page[7] = 'x';
+	CHECK_EQ(msync(page, 4096, MS_SYNC), 0);
+	QUIET(kq);
+	CHECK_EQ(munmap(page, 4096), 0);
+	closed(fd);
+	closed(kq);
+}
+
 /* --- fork ------------------------------------------------------------------ */
 
 ON_DISK(forked_child_leaves_the_parents_knotes_alone)

@@ -507,6 +507,8 @@ syscall(long number, ...)
 	va_end(args);
 	if (number == SYS_epoll_pwait && fails(EPOLL_WAIT))
 		return -1;
+	if (number == SYS_read && fails(READ))
+		return -1;
 	return real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 

@@ -68,8 +68,15 @@ impl Private {
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
         let floor = PRIVATE_FLOOR.min(limit / 2) as Descriptor;
         let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(Errno::from);
-        let kept = high.and_then(own).unwrap_or(fd);
-        Private { number: kept.into_raw_fd(), name }
+        let low = fd.into_raw_fd();
+        let number = match high {
+            Ok(high) => {
+                shut(low);
+                high
+            }
+            Err(_) => low,
+        };
+        Private { number, name }
     }
 
     /// Takes back into keeping a number that was kept by hand.
@@ -100,9 +107,7 @@ impl Private {
 impl Drop for Private {
     fn drop(&mut self) {
         if self.is_ours() {
-            // SAFETY: the number was made for this value, and is closed once.
-            // (If the program has closed it already, the kernel says so.)
-            unsafe { libc::close(self.number) };
+            shut(self.number);
         }
     }
 }
@@ -110,7 +115,19 @@ impl Drop for Private {
 /// Can the process have one more descriptor?
 pub(super) fn is_one_left() -> bool {
     // SAFETY: two integers in, a new descriptor out.
-    own(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }).is_ok()
+    let made = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    if made != -1 {
+        shut(made);
+    }
+    made != -1
+}
+
+/// Closes a number of ours. (If the program has closed it already, the kernel
+/// says so.) Through syscall(): close() is a cancellation point, and locks are
+/// held here.
+fn shut(number: Descriptor) {
+    // SAFETY: the number was made by this library, which closes it once.
+    unsafe { libc::syscall(libc::SYS_close, number) };
 }
 
 /// Is this number open at all?

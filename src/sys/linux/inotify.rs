@@ -91,8 +91,10 @@ impl Inotify {
     /// more.
     pub(super) fn read(&mut self, mut each: impl FnMut(Letter)) -> bool {
         let mut bytes = [const { MaybeUninit::<u8>::uninit() }; BUFFER];
+        let at = bytes.as_mut_ptr();
+        // Not read(), which is a cancellation point: a lock is held here.
         // SAFETY: the kernel writes at most as many bytes as there is room.
-        let count = unsafe { libc::read(self.number(), bytes.as_mut_ptr().cast(), BUFFER) };
+        let count = unsafe { libc::syscall(libc::SYS_read, self.number(), at, BUFFER) };
         let count = usize::try_from(count).unwrap_or(0);
         let mut rest = bytes.get(..count).unwrap_or_default();
         while let Some(head) = rest.get(..HEAD) {
