@@ -8,7 +8,6 @@
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -325,39 +324,13 @@ TEST(vnode_that_was_closed_makes_the_queue_readable_once)
 	CHECK_EQ(close(kq), 0);
 }
 
-/* The inotify instances that the user has left, but for so many. */
-static int taken[4096];
-
-static int
-take_instances(int leave)
-{
-	struct rlimit limit;
-	int n = 0;
-	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	limit.rlim_cur = limit.rlim_max < 4096 ? limit.rlim_max : 4096;
-	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
-	while (n < 3500 && (taken[n] = inotify_init1(IN_CLOEXEC)) >= 0)
-		n++;
-	if (n == 3500 || n < leave)
-		SKIP("this user has very many inotify instances, or none");
-	while (leave-- > 0)
-		CHECK_EQ(close(taken[--n]), 0);
-	return n;
-}
-
-static void
-give_back(int n)
-{
-	while (n > 0)
-		CHECK_EQ(close(taken[--n]), 0);
-}
-
 TEST(vnode_that_is_looked_at_tells_what_a_look_shows)
 {
 	char path[SCRATCH_PATH], other[SCRATCH_PATH + 8], byte;
-	int n, kq, fd = scratch_file(path, 10);
+	int kq, fd = scratch_file(path, 10);
 	snprintf(other, sizeof other, "%s-2", path);
-	n = take_instances(0);
+	if (!limit_inotify("instances", 0))
+		SKIP("inotify's limits cannot be lowered here");
 	kq = new_queue();
 	VNODE_ADD(kq, fd, EV_CLEAR, ALL_NOTES);
 	/* Late, but then at once. */
@@ -372,7 +345,6 @@ TEST(vnode_that_is_looked_at_tells_what_a_look_shows)
 	CHECK_EQ(close(open(other, O_RDONLY | O_CLOEXEC)), 0);
 	CHECK_EQ(pread(fd, &byte, 1, 0), 1);
 	looked_at_again(kq, 100000000);
-	give_back(n);
 	CHECK_EQ(unlink(other), 0);
 	CHECK_EQ(close(fd), 0);
 	CHECK_EQ(close(kq), 0);
@@ -405,9 +377,10 @@ TEST(vnode_events_beyond_the_kernels_room_lose_their_detail)
 /* What wakes a queue that shares an instance stands between, as a set. */
 TEST(vnode_that_shares_an_instance_costs_one_level_of_nesting)
 {
-	int n, i, kq[3], outer[4], fd = nameless_file(1);
+	int i, kq[3], outer[4], fd = nameless_file(1);
 	/* Two of their own, and the one to be shared. */
-	n = take_instances(3);
+	if (!limit_inotify("instances", 3))
+		SKIP("inotify's limits cannot be lowered here");
 	for (i = 0; i < 3; i++) {
 		kq[i] = new_queue();
 		VNODE_ADD(kq[i], fd, EV_CLEAR, ALL_NOTES);
@@ -428,7 +401,6 @@ TEST(vnode_that_shares_an_instance_costs_one_level_of_nesting)
 	}
 	put(fd, 1);
 	EXPECT_READ(outer[2], outer[1], 0, 1);
-	give_back(n);
 	for (i = 0; i < 4; i++)
 		CHECK_EQ(close(outer[i]), 0);
 	for (i = 0; i < 3; i++)

@@ -8,8 +8,6 @@
 #include "io.h"
 
 #include <ftw.h>
-#include <sched.h>
-#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -1299,6 +1297,16 @@ ON_DISK(ten_thousand_files_in_one_queue)
 
 enum { CROWD = 300 };
 
+/*
+ * More queues than a user has instances, by default or, so that others need
+ * not wait, by a limit of this process's own.
+ */
+static void
+few_instances(void)
+{
+	(void)limit_inotify("instances", 30);
+}
+
 struct crowd {
 	int kq[CROWD], fd[CROWD];
 };
@@ -1309,6 +1317,7 @@ gather(struct crowd *c)
 	char name[32];
 	int i;
 	raise_descriptor_limit(4096);
+	few_instances();
 	for (i = 0; i < CROWD; i++) {
 		snprintf(name, sizeof name, "f%d", i);
 		c->fd[i] = make(name, 0);
@@ -1351,6 +1360,7 @@ ON_DISK(three_hundred_queues_watch_one_file)
 	static int kq[CROWD];
 	int i, fd = make("f", 0);
 	raise_descriptor_limit(4096);
+	few_instances();
 	for (i = 0; i < CROWD; i++) {
 		kq[i] = new_queue();
 		add(kq[i], fd, EV_CLEAR, i % 2 == 0 ? MOST : NOTE_ATTRIB);
@@ -1397,16 +1407,6 @@ ON_DISK(sleepers_that_share_an_instance_are_woken)
 	disperse(&c);
 }
 
-/* Other processes of the user's may have taken all instances. */
-static int
-take_instances(int fds[], int most)
-{
-	int n = 0;
-	while (n < most && (fds[n] = inotify_init1(IN_CLOEXEC)) >= 0)
-		n++;
-	return n;
-}
-
 static long
 limit_of(const char *path)
 {
@@ -1422,12 +1422,9 @@ limit_of(const char *path)
 
 ON_DISK(without_any_instance_left_files_are_looked_at)
 {
-	static int taken[4096];
-	int n, kq, fd = make("f", 0), dir = make_directory("d");
-	raise_descriptor_limit(4096);
-	n = take_instances(taken, 3500);
-	if (n == 3500)
-		SKIP("this user has very many inotify instances");
+	int kq, fd = make("f", 0), dir = make_directory("d");
+	if (!limit_inotify("instances", 0))
+		SKIP("inotify's limits cannot be lowered here");
 	kq = new_queue();
 	add(kq, fd, EV_CLEAR, ALL);
 	add(kq, dir, EV_CLEAR, ALL);
@@ -1456,8 +1453,6 @@ ON_DISK(without_any_instance_left_files_are_looked_at)
 	CHECK_EQ(rmdir("d"), 0);
 	NOTES_OF(kq, dir, EV_CLEAR, NOTE_DELETE);
 	expect_none(kq);
-	while (n > 0)
-		closed(taken[--n]);
 	closed(fd);
 	closed(dir);
 	closed(kq);
@@ -1465,39 +1460,20 @@ ON_DISK(without_any_instance_left_files_are_looked_at)
 
 ON_DISK(without_any_watch_left_files_are_looked_at)
 {
-	long watches = limit_of("/proc/sys/fs/inotify/max_user_watches");
-	int kq = new_queue(), fd = make("f", 0), in = -1;
-	long i, most = 3000;
-	char name[32];
-	FILE *f = fopen("/proc/sys/fs/inotify/max_user_watches", "we");
-	if (f == NULL || watches < 0)
-		SKIP("the limit of watches cannot be lowered here");
-	/* What others have counts too: everything may be above it at once. */
-	fprintf(f, "%ld", most);
-	CHECK_EQ(fclose(f), 0);
-	in = inotify_init1(IN_CLOEXEC);
-	CHECK(in >= 0);
-	for (i = 0; i <= most; i++) {
-		snprintf(name, sizeof name, "w%ld", i);
-		closed(make(name, 0));
-		if (inotify_add_watch(in, name, IN_ATTRIB) == -1)
-			break;
-	}
-	if (i <= most) {
-		add(kq, fd, EV_CLEAR, ALL);
-		put(fd, 1);
-		NOTES_OF(kq, fd, EV_CLEAR, GREW);
-		expect_none(kq);
-		CHECK_EQ(unlink("f"), 0);
-		NOTES_OF(kq, fd, EV_CLEAR, NOTE_DELETE);
-		expect_none(kq);
-	}
-	f = fopen("/proc/sys/fs/inotify/max_user_watches", "we");
-	CHECK(f != NULL);
-	fprintf(f, "%ld", watches);
-	CHECK_EQ(fclose(f), 0);
-	CHECK(i <= most);
-	closed(in);
+	int kq = new_queue(), fd = make("f", 0), told = make("g", 0);
+	if (!limit_inotify("watches", 1))
+		SKIP("inotify's limits cannot be lowered here");
+	add(kq, told, EV_CLEAR, ALL);
+	add(kq, fd, EV_CLEAR, ALL);
+	put(fd, 1);
+	NOTES_OF(kq, fd, EV_CLEAR, GREW);
+	expect_none(kq);
+	put(told, 1);
+	TELLS(kq, told, GREW);
+	CHECK_EQ(unlink("f"), 0);
+	NOTES_OF(kq, fd, EV_CLEAR, NOTE_DELETE);
+	expect_none(kq);
+	closed(told);
 	closed(fd);
 	closed(kq);
 }
@@ -1839,17 +1815,14 @@ add_while_cancelled(void *arg)
 
 ON_DISK(changes_are_applied_by_a_cancelled_thread)
 {
-	static int taken[4096];
-	int n, numbers[3] = {new_queue(), make("f", 0), 0};
+	int numbers[3] = {new_queue(), make("f", 0), 0};
 	pthread_t thread;
-	raise_descriptor_limit(4096);
-	n = take_instances(taken, 3500);
+	/* It is met and found out on the way. */
+	(void)limit_inotify("instances", 0);
 	CHECK_EQ(pthread_create(&thread, NULL, add_while_cancelled, numbers),
 	    0);
 	CHECK_EQ(pthread_join(thread, NULL), 0);
 	CHECK_EQ(numbers[2], 1);
-	while (n > 0)
-		closed(taken[--n]);
 	CHECK_FAILS(change(numbers[0], (uintptr_t)numbers[1], EVFILT_VNODE,
 	    EV_DELETE, 0, 0, NULL), ENOENT);
 	closed(numbers[1]);
