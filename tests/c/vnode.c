@@ -1384,6 +1384,37 @@ ON_DISK(three_hundred_queues_watch_one_file)
 	closed(fd);
 }
 
+ON_DISK(what_was_before_is_not_told_by_a_shared_instance)
+{
+	int i, kq[4], fd = make("f", 0);
+	/* Two have their own, and the others share the third. */
+	if (!limit_inotify("instances", 3))
+		SKIP("inotify's limits cannot be lowered here");
+	for (i = 0; i < 3; i++) {
+		kq[i] = new_queue();
+		add(kq[i], fd, EV_CLEAR, ALL);
+	}
+	put(fd, 1);
+	kq[3] = new_queue();
+	add(kq[3], fd, EV_CLEAR, ALL);
+	expect_none(kq[3]);
+	for (i = 0; i < 3; i++)
+		TELLS(kq[i], fd, GREW);
+	/* What waits in the mailbox is the old knote's. */
+	put(fd, 1);
+	CHECK(readable(kq[3]));
+	TELLS(kq[2], fd, GREW);
+	CHANGE(kq[3], (uintptr_t)fd, EVFILT_VNODE, EV_DELETE, 0, 0, NULL);
+	add(kq[3], fd, EV_CLEAR, ALL);
+	expect_none(kq[3]);
+	CHECK_EQ(fchmod(fd, 0640), 0);
+	TELLS(kq[3], fd, NOTE_ATTRIB);
+	TELLS(kq[2], fd, NOTE_ATTRIB);
+	for (i = 0; i < 4; i++)
+		closed(kq[i]);
+	closed(fd);
+}
+
 /* They sleep when what they wait for is read by another queue's thread. */
 ON_DISK(sleepers_that_share_an_instance_are_woken)
 {

@@ -52,11 +52,12 @@ impl Instance {
         Ok(Instance::Shared(Member::join(set, data, knock)?))
     }
 
-    /// Watches a descriptor's inode for these events and any asked for before.
-    pub(super) fn add(&self, fd: Descriptor, role: Role, mask: u32) -> Result<i32> {
+    /// Watches a descriptor's inode for these events and any asked for before:
+    /// by which watch, and did another queue have it before.
+    pub(super) fn add(&self, fd: Descriptor, role: Role, mask: u32) -> Result<(i32, bool)> {
         match self {
             Instance::None => Err(Errno::ENOENT),
-            Instance::Own(inotify, _) => inotify.add(fd, role, mask),
+            Instance::Own(inotify, _) => Ok((inotify.add(fd, role, mask)?, false)),
             Instance::Shared(member) => member.add(fd, role, mask),
         }
     }

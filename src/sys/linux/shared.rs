@@ -71,21 +71,38 @@ fn hub() -> Result<&'static Hub> {
         }),
         number: AtomicI32::new(NO_NUMBER),
     };
-    // What a parent had is of no use: its watches are the parent's.
-    HUB.start(|_| false, make)
+    HUB.start(Hub::renew, make)
 }
 
 /// In a forked child: closes the number of what the parent shares, and nothing
 /// else. Async-signal-safe.
 pub(super) fn disown() {
-    let Some(hub) = HUB.inherited() else { return };
-    let number = hub.number.swap(NO_NUMBER, Ordering::Relaxed);
-    if number != NO_NUMBER {
-        drop(Private::again(number, NAME));
+    if let Some(hub) = HUB.inherited() {
+        hub.let_go();
     }
 }
 
 impl Hub {
+    fn let_go(&self) {
+        let number = self.number.swap(NO_NUMBER, Ordering::Relaxed);
+        if number != NO_NUMBER {
+            drop(Private::again(number, NAME));
+        }
+    }
+
+    /// Makes an inherited hub an empty one: its watches are the parent's.
+    /// `false`: the lock is held by a thread that is not there.
+    fn renew(&self) -> bool {
+        let Some(mut state) = self.state.try_lock() else { return false };
+        self.let_go();
+        // Its number has been closed, and may be another's by now.
+        core::mem::forget(state.inotify.take());
+        state.owners = 0;
+        state.boxes.clear();
+        state.shares.clear();
+        true
+    }
+
     fn open(&self, state: &mut State) -> Result<Descriptor> {
         if let Some(inotify) = &state.inotify {
             return Ok(inotify.number());
@@ -216,12 +233,14 @@ impl Member {
         result
     }
 
-    pub(super) fn add(&self, fd: Descriptor, role: Role, mask: u32) -> Result<i32> {
+    /// Watches, and tells whether somebody did before.
+    pub(super) fn add(&self, fd: Descriptor, role: Role, mask: u32) -> Result<(i32, bool)> {
         self.with(|state, inotify| {
             state.shares.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
             let watch = inotify.add(fd, role, mask)?;
+            let shared = state.is_shared(watch);
             state.share(Share { watch, member: self.0 });
-            Ok(watch)
+            Ok((watch, shared))
         })
     }
 
@@ -286,9 +305,13 @@ impl State {
         }
     }
 
-    fn drop_unshared(&self, watch: i32, inotify: &Inotify) {
+    fn is_shared(&self, watch: i32) -> bool {
         let at = self.shares.partition_point(|share| share.watch < watch);
-        if self.shares.get(at).is_none_or(|share| share.watch != watch) {
+        self.shares.get(at).is_some_and(|share| share.watch == watch)
+    }
+
+    fn drop_unshared(&self, watch: i32, inotify: &Inotify) {
+        if !self.is_shared(watch) {
             inotify.remove(watch);
         }
     }

@@ -215,12 +215,12 @@ impl Files {
         let entry = self.entries.get(place as usize).ok_or(Errno::ENOENT)?;
         let (fd, mask, was) = (entry.fd(), entry.mask(role), entry.hook(role).watch());
         self.watches.reserve()?;
-        let watch = self.instance.add(fd, role, mask)?;
+        let (watch, shared) = self.instance.add(fd, role, mask)?;
         if watch == was {
             self.watches.ask(watch, mask);
             return Ok(());
         }
-        let known = self.watches.has(watch);
+        let known = shared || self.watches.has(watch);
         let unread = self.opened < self.letters.len();
         // Of a new watch nothing can wait to be read.
         let since = if known && (unread || self.instance.is_behind().unwrap_or(true)) {
