@@ -17,6 +17,7 @@ mod fs;
 mod read;
 mod timer;
 mod user;
+mod vnode;
 mod write;
 
 use crate::clock::Moment;
@@ -110,9 +111,10 @@ pub(crate) fn find<P: Platform>(filter: c_short) -> Result<&'static dyn Filter<P
         EVFILT_FS => Ok(&fs::Fs),
         EVFILT_TIMER => Ok(&timer::Timer),
         EVFILT_USER => Ok(&user::User),
+        EVFILT_VNODE => Ok(&vnode::Vnode),
         // Natively a kevent() with it is refused so, too.
         EVFILT_AIO => Err(Errno::ENXIO),
-        EVFILT_VNODE | EVFILT_PROC | EVFILT_SIGNAL | EVFILT_NETDEV | EVFILT_LIO | EVFILT_EMPTY
+        EVFILT_PROC | EVFILT_SIGNAL | EVFILT_NETDEV | EVFILT_LIO | EVFILT_EMPTY
         | EVFILT_PROCDESC => Err(Errno::ENOSYS),
         _ => Err(Errno::EINVAL),
     }

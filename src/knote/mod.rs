@@ -55,6 +55,8 @@ pub(crate) enum Body {
         told: Mounts,
         seen: Mounts,
     },
+    /// VNODE. What is collected stands with the platform.
+    Vnode(Source),
 }
 
 #[derive(Copy, Clone, Debug)]

@@ -94,8 +94,20 @@ impl Private {
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
         let floor = PRIVATE_FLOOR.min(limit / 2) as Descriptor;
         let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(Errno::from);
-        let kept = high.and_then(own).unwrap_or(fd);
-        Private { number: kept.into_raw_fd(), identity }
+        let low = fd.into_raw_fd();
+        let number = match high {
+            Ok(high) => {
+                shut(low);
+                high
+            }
+            Err(_) => low,
+        };
+        Private { number, identity }
+    }
+
+    /// Takes back into keeping a number that was kept by hand.
+    pub(super) fn again(number: Descriptor, name: &'static [u8]) -> Private {
+        Private { number, identity: Identity::Name(name) }
     }
 
     #[inline]
@@ -128,9 +140,7 @@ impl Private {
 impl Drop for Private {
     fn drop(&mut self) {
         if self.is_ours() {
-            // SAFETY: the number was made for this value, and is closed once.
-            // (If the program has closed it already, the kernel says so.)
-            unsafe { libc::close(self.number) };
+            shut(self.number);
         }
     }
 }
@@ -139,6 +149,24 @@ impl Drop for Private {
 pub(super) fn is_socket(fd: Descriptor) -> Result<bool> {
     let kind = SFlag::from_bits_truncate(fstat(lend(fd))?.st_mode) & SFlag::S_IFMT;
     Ok(kind == SFlag::S_IFSOCK)
+}
+
+/// Can the process have one more descriptor?
+pub(super) fn is_one_left() -> bool {
+    // SAFETY: two integers in, a new descriptor out.
+    let made = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    if made != -1 {
+        shut(made);
+    }
+    made != -1
+}
+
+/// Closes a number of ours. (If the program has closed it already, the kernel
+/// says so.) Through syscall(): close() is a cancellation point, and locks are
+/// held here.
+fn shut(number: Descriptor) {
+    // SAFETY: the number was made by this library, which closes it once.
+    unsafe { libc::syscall(libc::SYS_close, number) };
 }
 
 /// Is this number open at all?
@@ -172,9 +200,19 @@ pub(super) fn proc_path<'a>(
     folder: &str,
     fd: Descriptor,
 ) -> Option<&'a std::ffi::CStr> {
+    proc_path_to(buffer, folder, fd, "")
+}
+
+/// The same, with something after the number.
+pub(super) fn proc_path_to<'a>(
+    buffer: &'a mut [u8; 32],
+    folder: &str,
+    fd: Descriptor,
+    rest: &str,
+) -> Option<&'a std::ffi::CStr> {
     use std::io::Write;
-    let mut rest: &mut [u8] = buffer;
-    write!(rest, "{folder}{fd}\0").ok()?;
+    let mut room: &mut [u8] = buffer;
+    write!(room, "{folder}{fd}{rest}\0").ok()?;
     std::ffi::CStr::from_bytes_until_nul(buffer).ok()
 }
 
