@@ -1676,9 +1676,12 @@ static void *
 write_on(void *arg)
 {
 	int fd = *(int *)arg;
+	/* Not so fast that the kernel's room is always used up. */
+	const struct timespec pause = {0, 20000};
 	while (!atomic_load(&writers_stop)) {
 		CHECK_EQ(write(fd, "x", 1), 1);
 		CHECK_EQ(fchmod(fd, 0640), 0);
+		nanosleep(&pause, NULL);
 	}
 	/* The last of all. */
 	CHECK_EQ(write(fd, "x", 1), 1);
