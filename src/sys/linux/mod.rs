@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `epoll` | the sets, and waiting |
 //! | `doorbell` | the eventfd that says "user space holds something" |
+//! | `knocker` | the small set by which others wake a queue |
 //! | `timerfd` | the alarm of all timers |
 //! | `files` | what epoll refuses, and inotify |
 //! | `probe` | asking a descriptor about itself |
@@ -15,6 +16,7 @@ mod descriptor;
 mod doorbell;
 mod epoll;
 mod files;
+mod knocker;
 mod lock;
 mod probe;
 mod process;
@@ -31,8 +33,9 @@ use crate::sys::{
     Arm, Bell, Cancel, Class, Descriptor, Hint, Platform, Readiness, Sample, Side, Source, Token,
 };
 use descriptor::Private;
-use epoll::{ALARM, BELL, Batch, FILES, SECOND, mask, pack, pack_private, unpack};
+use epoll::{ALARM, BELL, Batch, FILES, KNOCK, SECOND, mask, pack, pack_private, unpack};
 use files::{Files, News};
+use knocker::{Knock, Knocker};
 use probe::Kind;
 
 /// Note: the entry is in the second set. (`probe` has the notes below.)
@@ -50,6 +53,7 @@ pub(crate) struct Native {
     doorbell: Option<Private>,
     alarm: Option<Private>,
     second: Option<Private>,
+    knocker: Option<Knocker>,
     files: Files,
 }
 
@@ -109,6 +113,24 @@ impl Native {
             other => other?,
         }
         Ok(IN_SECOND)
+    }
+
+    /// By what others wake this queue, made at first need.
+    fn knock(&mut self) -> Result<Knock> {
+        if let Some(knocker) = &self.knocker {
+            return Ok(knocker.knock());
+        }
+        let doorbell = self.doorbell.as_ref().ok_or(Errno::EBADF)?;
+        let knocker = Knocker::new(self.number, self.private(KNOCK), doorbell)?;
+        Ok(self.knocker.insert(knocker).knock())
+    }
+
+    /// Others have left something in the mailboxes.
+    fn knocked(&mut self) {
+        let Some(knocker) = &self.knocker else { return };
+        // It fails only if the program has closed our numbers; then there is
+        // nothing to silence.
+        let _ = knocker.quench();
     }
 
     fn private(&self, slot: u32) -> u64 {
@@ -179,6 +201,7 @@ impl Platform for Native {
             doorbell: Some(doorbell),
             alarm: None,
             second: None,
+            knocker: None,
             files: Files::new(),
         };
         Ok((native, number))
@@ -197,6 +220,7 @@ impl Platform for Native {
     fn owns(&self, number: Descriptor) -> bool {
         let private = [&self.doorbell, &self.alarm, &self.second];
         private.into_iter().flatten().any(|fd| fd.number() == number)
+            || self.knocker.as_ref().is_some_and(|knocker| knocker.number() == number)
     }
 
     fn reach(&mut self, number: Descriptor) {
@@ -212,6 +236,7 @@ impl Platform for Native {
     fn retire(&mut self) {
         self.alarm = None;
         self.second = None;
+        self.knocker = None;
         self.files = Files::new();
         // One that found no place above is in the application's way.
         self.doorbell = self.doorbell.take().filter(Private::is_high);
@@ -221,6 +246,7 @@ impl Platform for Native {
         self.doorbell = None;
         self.alarm = None;
         self.second = None;
+        self.knocker = None;
         self.files.disown();
     }
 
@@ -441,6 +467,7 @@ impl Platform for Native {
                     let _ = found.second.fill(|events| epoll::poll(set, events, epoll::BATCH));
                 }
                 FILES => self.files.read(&mut found.news),
+                KNOCK => self.knocked(),
                 _ => return Ok(Some(Hint::Watched(token, epoll::readiness(event.events)))),
             }
         }
