@@ -126,6 +126,7 @@ pub(crate) enum Verb {
     Alarm,
     Wait,
     Attend,
+    WatchSignal,
     NextHint,
 }
 
@@ -146,6 +147,16 @@ enum Entry {
     Bell,
     Alarm,
     Watch(Watch),
+    Signal(Signal),
+}
+
+#[derive(Copy, Clone, Debug)]
+struct Signal {
+    signal: i32,
+    token: Token,
+    on: bool,
+    /// The count that was told, by a hint or an answer.
+    told: u64,
 }
 
 #[derive(Debug)]
@@ -181,6 +192,9 @@ struct Machine {
     awake: VecDeque<Action>,
     /// Descriptors of which no wait tells.
     unseen: Vec<Descriptor>,
+    /// How often each signal came, and which came without anybody's knowing.
+    signals: BTreeMap<i32, u64>,
+    blocked: Vec<i32>,
     /// The next interruptions are by ignored signals alone.
     in_vain: usize,
 }
@@ -298,6 +312,25 @@ pub(crate) fn wants_attention(fd: Descriptor) {
     machine(|machine| machine.unseen.push(fd));
 }
 
+/// The process is sent a signal.
+pub(crate) fn send(signal: i32) {
+    machine(|machine| *machine.signals.entry(signal).or_default() += 1);
+}
+
+/// The process is sent a signal that it blocks: attending finds it.
+pub(crate) fn send_blocked(signal: i32) {
+    machine(|machine| machine.blocked.push(signal));
+}
+
+/// How many subscribers a signal has.
+pub(crate) fn subscribers(signal: i32) -> usize {
+    machine(|machine| {
+        let entries = machine.sets.iter().flat_map(|set| &set.entries);
+        let is_it = |entry: &&Entry| matches!(entry, Entry::Signal(it) if it.signal == signal);
+        entries.filter(is_it).count()
+    })
+}
+
 /// The next so many interruptions are by signals that the program ignores.
 pub(crate) fn interrupts_in_vain(times: usize) {
     machine(|machine| machine.in_vain = times);
@@ -350,6 +383,17 @@ impl Machine {
         }
     }
 
+    fn count_of(&self, signal: i32) -> u64 {
+        self.signals.get(&signal).copied().unwrap_or(0)
+    }
+
+    fn signal(&mut self, set: usize, signal: i32, token: Token) -> Option<&mut Signal> {
+        self.sets[set].entries.iter_mut().find_map(|entry| match entry {
+            Entry::Signal(it) if it.signal == signal && it.token == token => Some(it),
+            _ => None,
+        })
+    }
+
     /// What this entry would tell a wait now.
     fn hint(&self, set: usize, entry: Entry) -> Option<Hint> {
         let set = &self.sets[set];
@@ -374,6 +418,10 @@ impl Machine {
                 };
                 hints.then_some(Hint::Watched(watch.token, seen))
             }
+            Entry::Signal(Signal { signal, token, on, told }) => {
+                let moved = on && self.count_of(signal) != told;
+                moved.then_some(Hint::Watched(token, Readiness::IN))
+            }
         }
     }
 
@@ -392,9 +440,14 @@ impl Machine {
                 continue;
             };
             found.hints.push_back(hint);
+            let counts = &self.signals;
             let set = &mut self.sets[set];
             set.entries.remove(at);
             set.entries.push_back(match entry {
+                Entry::Signal(watched) => {
+                    let told = counts.get(&watched.signal).copied().unwrap_or(0);
+                    Entry::Signal(Signal { told, ..watched })
+                }
                 Entry::Bell => {
                     set.rung = false;
                     entry
@@ -463,6 +516,7 @@ impl Platform for Fake {
 
     /// Small, so that it is often full.
     const BATCH: usize = 4;
+    const SIGNALS: i32 = 64;
 
     fn open(_spare: Option<Fake>) -> Result<(Fake, Descriptor)> {
         let (set, number) = machine(|machine| {
@@ -576,6 +630,9 @@ impl Platform for Fake {
             machine.called(Verb::Attend)?;
             found.set = set;
             found.hints.clear();
+            for signal in core::mem::take(&mut machine.blocked) {
+                *machine.signals.entry(signal).or_default() += 1;
+            }
             let unseen = core::mem::take(&mut machine.unseen);
             for entry in &machine.sets[set].entries {
                 if let Entry::Watch(watch) = entry
@@ -583,6 +640,10 @@ impl Platform for Fake {
                 {
                     found.hints.push_back(Hint::Watched(watch.token, Readiness::IN));
                 }
+            }
+            // The signals' are gathered by the next wait, as others' are.
+            if found.hints.is_empty() {
+                machine.gather(set, found, Fake::BATCH);
             }
             Ok(!found.hints.is_empty())
         })
@@ -621,6 +682,47 @@ impl Platform for Fake {
                 _ => Err(Errno::EBADF),
             }
         })
+    }
+
+    fn watch_signal(&mut self, signal: i32, token: Token, on: bool) -> Result<()> {
+        self.ask(Verb::WatchSignal, |machine, set| {
+            let told = machine.count_of(signal);
+            let watched = Signal { signal, token, on, told };
+            machine.sets[set].entries.push_back(Entry::Signal(watched));
+            Ok(())
+        })
+    }
+
+    fn arm_signal(&mut self, signal: i32, token: Token, on: bool) {
+        machine(|machine| {
+            let count = machine.count_of(signal);
+            let watched = machine.signal(self.set, signal, token).expect("a watched signal");
+            if on && !watched.on {
+                watched.told = count;
+            }
+            watched.on = on;
+        });
+    }
+
+    fn unwatch_signal(&mut self, signal: i32, token: Token) {
+        machine(|machine| {
+            machine.signal(self.set, signal, token).expect("a watched signal");
+            machine.sets[self.set].entries.retain(
+                |entry| !matches!(entry, Entry::Signal(it) if it.signal == signal && it.token == token),
+            );
+        });
+    }
+
+    fn count_signal(&mut self, signal: i32, token: Token) -> u64 {
+        machine(|machine| {
+            let count = machine.count_of(signal);
+            machine.signal(self.set, signal, token).expect("a watched signal").told = count;
+            count
+        })
+    }
+
+    fn is_missed(&self) -> bool {
+        false
     }
 
     fn bell(&mut self, bell: Bell) -> Result<()> {

@@ -154,7 +154,7 @@ pub(crate) fn descriptor_state(fd: Descriptor) -> DescriptorState {
 /// It is asked when descriptors or memory have run out, so it does without
 /// either: if the list cannot be had, every number is tried.
 pub(crate) fn own_descriptors(mut each: impl FnMut(Descriptor)) {
-    if list_descriptors(&mut each).is_err() {
+    if list_numbers(c"/proc/self/fd", &mut each).is_err() {
         // The hard limit: above a soft one that was lowered since, numbers may
         // be open still.
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);
@@ -166,10 +166,11 @@ pub(crate) fn own_descriptors(mut each: impl FnMut(Descriptor)) {
 /// (fs.nr_open).
 const MOST_DESCRIPTORS: u64 = 1 << 20;
 
-fn list_descriptors(each: &mut impl FnMut(Descriptor)) -> Result<()> {
+/// Calls `each` with every name in a folder that is a number.
+pub(super) fn list_numbers(folder: &std::ffi::CStr, each: &mut impl FnMut(i32)) -> Result<()> {
     // SAFETY: a string that ends in NUL.
     let folder = own(unsafe {
-        libc::open(c"/proc/self/fd".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC)
+        libc::open(folder.as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC)
     })?;
     let mut entries = [0u8; 1024];
     loop {

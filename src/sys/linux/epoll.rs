@@ -31,6 +31,8 @@ pub(super) const ALARM: u32 = Token::SLOTS + 1;
 pub(super) const SECOND: u32 = Token::SLOTS + 2;
 pub(super) const FILES: u32 = Token::SLOTS + 3;
 pub(super) const KNOCK: u32 = Token::SLOTS + 4;
+pub(super) const SIGNALS: u32 = Token::SLOTS + 8;
+pub(super) const BLOCKED: u32 = Token::SLOTS + 9;
 
 /// A token with the queue's cookie: 16 bits that tell its events from those of
 /// a strange epoll that came to have the same number.

@@ -7,6 +7,7 @@
 //! | `knocker` | the small set by which others wake a queue |
 //! | `timerfd` | the alarm of all timers |
 //! | `files` | what epoll refuses, and inotify |
+//! | `signals` | signals, by a hook over the application's disposition |
 //! | `probe` | asking a descriptor about itself |
 //! | `descriptor` | numbers: ours and the application's |
 //! | `process` | what a forked child must not see; the fork handler |
@@ -20,11 +21,13 @@ mod knocker;
 mod lock;
 mod probe;
 mod process;
+mod signals;
 mod timerfd;
 
 pub(crate) use descriptor::{descriptor_state, own_descriptors};
 pub(crate) use lock::RawLock;
 pub(crate) use process::{PerProcess, at_fork_in_child};
+pub(crate) use signals::in_forked_child;
 
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
@@ -33,10 +36,13 @@ use crate::sys::{
     Arm, Bell, Cancel, Class, Descriptor, Hint, Platform, Readiness, Sample, Side, Source, Token,
 };
 use descriptor::Private;
-use epoll::{ALARM, BELL, Batch, FILES, KNOCK, SECOND, mask, pack, pack_private, unpack};
+use epoll::{
+    ALARM, BELL, BLOCKED, Batch, FILES, KNOCK, SECOND, SIGNALS, mask, pack, pack_private, unpack,
+};
 use files::{Files, News};
 use knocker::{Knock, Knocker};
 use probe::Kind;
+use signals::{Place, Signals, Walk};
 
 /// Note: the entry is in the second set. (`probe` has the notes below.)
 const IN_SECOND: u32 = 0x1_0000;
@@ -55,6 +61,7 @@ pub(crate) struct Native {
     second: Option<Private>,
     knocker: Option<Knocker>,
     files: Files,
+    signals: Signals,
 }
 
 /// Where a thread waits.
@@ -76,6 +83,7 @@ pub(crate) struct Found {
     first: Batch,
     second: Batch,
     news: News,
+    signals: Walk,
 }
 
 impl Native {
@@ -133,6 +141,17 @@ impl Native {
         let _ = knocker.quench();
     }
 
+    /// The signals, and where their descriptors go.
+    fn signals(&mut self) -> Result<(&mut Signals, Place<'_>)> {
+        let place = Place {
+            queue: self.number,
+            doorbell: self.doorbell.as_ref().ok_or(Errno::EBADF)?,
+            rung: pack_private(self.cookie, SIGNALS),
+            blocked: pack_private(self.cookie, BLOCKED),
+        };
+        Ok((&mut self.signals, place))
+    }
+
     fn private(&self, slot: u32) -> u64 {
         pack_private(self.cookie, slot)
     }
@@ -179,6 +198,7 @@ impl Platform for Native {
     type Found = Found;
 
     const BATCH: usize = epoll::BATCH;
+    const SIGNALS: i32 = signals::LAST;
 
     fn open(spare: Option<Native>) -> Result<(Native, Descriptor)> {
         // The private descriptor first: kqueue() returns the lowest number.
@@ -203,6 +223,7 @@ impl Platform for Native {
             second: None,
             knocker: None,
             files: Files::new(),
+            signals: Signals::new(),
         };
         Ok((native, number))
     }
@@ -221,6 +242,7 @@ impl Platform for Native {
         let private = [&self.doorbell, &self.alarm, &self.second];
         private.into_iter().flatten().any(|fd| fd.number() == number)
             || self.knocker.as_ref().is_some_and(|knocker| knocker.number() == number)
+            || self.signals.owns(number)
     }
 
     fn reach(&mut self, number: Descriptor) {
@@ -238,6 +260,7 @@ impl Platform for Native {
         self.second = None;
         self.knocker = None;
         self.files = Files::new();
+        self.signals.retire();
         // One that found no place above is in the application's way.
         self.doorbell = self.doorbell.take().filter(Private::is_high);
     }
@@ -248,6 +271,7 @@ impl Platform for Native {
         self.second = None;
         self.knocker = None;
         self.files.disown();
+        self.signals.disown();
     }
 
     fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source> {
@@ -348,6 +372,31 @@ impl Platform for Native {
         probe::sample(fd, side, source, seen)
     }
 
+    fn watch_signal(&mut self, signal: i32, token: Token, on: bool) -> Result<()> {
+        // The descriptors must not go into a stranger's set.
+        if !self.prove() {
+            return Err(Errno::EBADF);
+        }
+        let (signals, place) = self.signals()?;
+        signals.watch(signal, token, on, place)
+    }
+
+    fn arm_signal(&mut self, signal: i32, token: Token, on: bool) {
+        self.signals.arm(signal, token, on);
+    }
+
+    fn unwatch_signal(&mut self, signal: i32, token: Token) {
+        self.signals.unwatch(signal, token);
+    }
+
+    fn count_signal(&mut self, signal: i32, token: Token) -> u64 {
+        self.signals.count(signal, token)
+    }
+
+    fn is_missed(&self) -> bool {
+        !self.signals.is_empty()
+    }
+
     fn bell(&mut self, bell: Bell) -> Result<()> {
         let Some(doorbell) = &self.doorbell else { return Err(Errno::EBADF) };
         doorbell::set(self.number, doorbell.number(), bell, self.private(BELL))?;
@@ -399,7 +448,7 @@ impl Platform for Native {
     }
 
     fn found() -> Found {
-        Found { first: Batch::new(), second: Batch::new(), news: News::new() }
+        Found { first: Batch::new(), second: Batch::new(), news: News::new(), signals: Walk::DONE }
     }
 
     #[inline]
@@ -422,15 +471,21 @@ impl Platform for Native {
 
     #[inline]
     fn about_to_wait() {
-        // No signal is hooked.
+        signals::about_to_wait();
     }
 
     fn interrupted_in_vain() -> bool {
-        false
+        signals::interrupted_in_vain()
     }
 
-    fn attend(&mut self, _found: &mut Found) -> Result<bool> {
-        Ok(false)
+    fn attend(&mut self, found: &mut Found) -> Result<bool> {
+        if self.signals.is_empty() {
+            return Ok(false);
+        }
+        let (signals, place) = self.signals()?;
+        let walk = signals.attend(place)?;
+        found.signals = walk.unwrap_or(Walk::DONE);
+        Ok(walk.is_some())
     }
 
     #[inline]
@@ -446,6 +501,9 @@ impl Platform for Native {
                 return Ok(Some(Hint::Watched(token, epoll::readiness(event.events))));
             }
             if let Some(token) = self.files.next(&mut found.news) {
+                return Ok(Some(Hint::Watched(token, Readiness::IN)));
+            }
+            if let Some(token) = self.signals.next(&mut found.signals) {
                 return Ok(Some(Hint::Watched(token, Readiness::IN)));
             }
             let Some(event) = found.first.next() else { return Ok(None) };
@@ -468,6 +526,11 @@ impl Platform for Native {
                 }
                 FILES => self.files.read(&mut found.news),
                 KNOCK => self.knocked(),
+                SIGNALS => found.signals = self.signals.rung(),
+                BLOCKED => {
+                    self.signals.take_blocked();
+                    found.signals = self.signals.rung();
+                }
                 _ => return Ok(Some(Hint::Watched(token, epoll::readiness(event.events)))),
             }
         }
