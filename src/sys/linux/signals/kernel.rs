@@ -79,8 +79,7 @@ impl Action {
     }
 }
 
-/// What the process does with a signal now. EINVAL: nobody may ask, let alone
-/// change it (SIGKILL, SIGSTOP, and those that the C library keeps).
+/// What the process does with a signal now. EINVAL: the C library keeps it.
 pub(super) fn action(signal: i32) -> Result<Action> {
     exchange(signal, core::ptr::null())
 }

@@ -119,8 +119,10 @@ impl Signals {
         self.entries.iter_mut().find(|entry| entry.signal == signal && entry.token == token)
     }
 
-    /// Lets it give hints, or not.
+    /// Lets it give hints, or not. A change of the knote is a time to look
+    /// after its hook as well; should that fail, the next wait does it.
     pub(super) fn arm(&mut self, signal: i32, token: Token, on: bool) {
+        let _ = table::look_after(signal);
         let knock = self.knock();
         let Some(entry) = self.find(signal, token) else { return };
         let rang = entry.has_moved();

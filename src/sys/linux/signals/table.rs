@@ -368,8 +368,7 @@ fn is_left_alone(signal: i32, wanted: &Action) -> bool {
 /// The application may have set a disposition over the hook: what it set is
 /// then what it wants, and is hooked.
 pub(super) fn look_after(signal: i32) -> Result<()> {
-    let Some(slot) = slot(signal) else { return Ok(()) };
-    let Ok(there) = kernel::action(signal) else { return Ok(()) };
+    let (Some(slot), Ok(there)) = (slot(signal), changeable(signal)) else { return Ok(()) };
     let number = hook::number(there.handler);
     if number.is_some() && number == slot.current() || is_left_alone(signal, &there) {
         return Ok(());
@@ -384,11 +383,19 @@ pub(super) fn look_after(signal: i32) -> Result<()> {
     }
 }
 
+/// What the process does with a signal. EINVAL: nobody can change it, and no
+/// program is told of it: SIGKILL, SIGSTOP, and those that the C library keeps.
+fn changeable(signal: i32) -> Result<Action> {
+    match signal {
+        libc::SIGKILL | libc::SIGSTOP => Err(Errno::EINVAL),
+        _ => kernel::action(signal),
+    }
+}
+
 /// Puts the hook over a signal, if it is not there. With the lock.
 fn hook(signal: i32) -> Result<()> {
     let slot = slot(signal).ok_or(Errno::EINVAL)?;
-    let mut there = match kernel::action(signal) {
-        // SIGKILL, SIGSTOP, and those of the C library: they never come.
+    let mut there = match changeable(signal) {
         Err(Errno::EINVAL) => return Ok(()),
         there => there?,
     };
