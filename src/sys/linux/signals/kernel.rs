@@ -172,12 +172,21 @@ pub(super) fn send_to_myself(signal: i32) {
 /// A new descriptor that is readable while one of these signals is pending for
 /// whoever asks.
 pub(super) fn descriptor(set: u64) -> Result<OwnedFd> {
+    own(descriptor_call(-1, set))
+}
+
+/// Lets it be for other signals.
+pub(super) fn set_descriptor(fd: libc::c_int, set: u64) -> Result<()> {
+    check(descriptor_call(fd, set)).map(|_| ())
+}
+
+fn descriptor_call(fd: libc::c_int, set: u64) -> libc::c_int {
     let set = words(set);
     let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
-    // SAFETY: a set of the size given; a new descriptor out.
-    let fd =
-        unsafe { libc::syscall(libc::SYS_signalfd4, -1, set.as_ptr(), size_of::<Words>(), flags) };
-    own(fd as libc::c_int)
+    // SAFETY: a set of the size given; nothing is kept.
+    let made =
+        unsafe { libc::syscall(libc::SYS_signalfd4, fd, set.as_ptr(), size_of::<Words>(), flags) };
+    made as libc::c_int
 }
 
 #[cfg(test)]

@@ -144,11 +144,8 @@ impl Signals {
         if rang {
             self.settle();
         }
-        // It would go on showing the queue readable. The next thread that
-        // needs one makes it.
-        if self.blocked.as_ref().is_some_and(|(_, set)| set & bit(signal) != 0) {
-            self.blocked = None;
-        }
+        // It must not go on showing the queue readable.
+        self.set_blocked(self.watched());
     }
 
     /// How often the signal has come, ever. Whoever asks needs no hint of what
@@ -226,7 +223,9 @@ impl Signals {
         if mask & watched & !ready == 0 {
             return Ok(());
         }
-        self.blocked = None;
+        if self.set_blocked(watched) {
+            return Ok(());
+        }
         let fd = Private::new(kernel::descriptor(watched)?, b"anon_inode:[signalfd]");
         // An edge: it is for waking, and pending signals that are another
         // thread's to take must not keep this one awake.
@@ -234,6 +233,21 @@ impl Signals {
         epoll::add(place.queue, fd.number(), events, place.blocked)?;
         self.blocked = Some((fd, watched));
         Ok(())
+    }
+
+    /// Lets the descriptor be for these signals. `false`: there is none.
+    fn set_blocked(&mut self, watched: u64) -> bool {
+        let Some((fd, set)) = &mut self.blocked else { return false };
+        if *set == watched {
+            return true;
+        }
+        // A stranger that got the number must not be changed.
+        if fd.is_ours() && kernel::set_descriptor(fd.number(), watched).is_ok() {
+            *set = watched;
+            return true;
+        }
+        self.blocked = None;
+        false
     }
 
     /// Takes and counts the pending signals that nobody else can take.
