@@ -205,10 +205,13 @@ impl Signals {
         }
         // First the descriptor that wakes, then the look: what comes between
         // the two is seen by one of them.
-        self.prepare_for_blocked(kernel::mask(), place)?;
+        let ready = self.prepare_for_blocked(kernel::mask(), place);
         self.take_blocked();
-        let moved = self.entries.iter().any(Entry::has_moved);
-        Ok(moved.then(|| self.rung()))
+        if self.entries.iter().any(Entry::has_moved) {
+            return Ok(Some(self.rung()));
+        }
+        // It must not sleep if nothing would wake it.
+        ready.map(|()| None)
     }
 
     fn watched(&self) -> u64 {
