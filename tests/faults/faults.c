@@ -518,6 +518,10 @@ syscall(long number, ...)
 	va_end(args);
 	if (number == SYS_epoll_pwait && fails(EPOLL_WAIT))
 		return -1;
+	if (number == SYS_openat && fails(OPEN))
+		return -1;
+	if (number == SYS_read && fails(READ))
+		return -1;
 	if (number == SYS_signalfd4 && fails(SIGNALFD))
 		return -1;
 	if (number == SYS_rt_sigtimedwait && fails(SIGTIMEDWAIT))

@@ -5,7 +5,7 @@ use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, DescriptorState};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 impl From<nix::Error> for Errno {
     fn from(error: nix::Error) -> Errno {
@@ -67,9 +67,12 @@ impl Private {
     pub(super) fn new(fd: OwnedFd, name: &'static [u8]) -> Private {
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
         let floor = PRIVATE_FLOOR.min(limit / 2) as Descriptor;
-        let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(Errno::from);
-        let kept = high.and_then(own).unwrap_or(fd);
-        Private { number: kept.into_raw_fd(), name }
+        let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(floor));
+        let low = fd.into_raw_fd();
+        if high.is_ok() {
+            close(low);
+        }
+        Private { number: high.unwrap_or(low), name }
     }
 
     #[inline]
@@ -95,10 +98,53 @@ impl Private {
 impl Drop for Private {
     fn drop(&mut self) {
         if self.is_ours() {
-            // SAFETY: the number was made for this value, and is closed once.
-            // (If the program has closed it already, the kernel says so.)
-            unsafe { libc::close(self.number) };
+            // The number was made for this value, and is closed once. (If the
+            // program has closed it already, the kernel says so.)
+            close(self.number);
         }
+    }
+}
+
+/// Closes a number of ours. Not by close(), which is a cancellation point: a
+/// thread that holds a lock must come back to let go of it.
+pub(super) fn close(fd: Descriptor) {
+    // SAFETY: an integer; the caller says that it is ours to close.
+    unsafe { libc::syscall(libc::SYS_close, fd) };
+}
+
+/// A file that is open for a moment, to be read; no call made with it is a
+/// cancellation point.
+pub(super) struct Reading(Descriptor);
+
+impl Reading {
+    pub(super) fn open(path: &std::ffi::CStr) -> Result<Reading> {
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+        // SAFETY: a string that ends in NUL.
+        let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags) };
+        check(fd as libc::c_int).map(Reading)
+    }
+
+    /// What comes next; nothing at the end.
+    pub(super) fn read<'a>(&self, room: &'a mut [u8]) -> Result<&'a [u8]> {
+        self.fill(libc::SYS_read, room)
+    }
+
+    /// Of a folder, the next `struct linux_dirent64`s.
+    fn entries<'a>(&self, room: &'a mut [u8]) -> Result<&'a [u8]> {
+        self.fill(libc::SYS_getdents64, room)
+    }
+
+    fn fill<'a>(&self, call: libc::c_long, room: &'a mut [u8]) -> Result<&'a [u8]> {
+        // SAFETY: the kernel writes at most as many bytes as there is room.
+        let count = unsafe { libc::syscall(call, self.0, room.as_mut_ptr(), room.len()) };
+        let count = usize::try_from(count).map_err(|_| last_error())?;
+        Ok(room.get(..count).unwrap_or_default())
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        close(self.0);
     }
 }
 
@@ -168,26 +214,13 @@ const MOST_DESCRIPTORS: u64 = 1 << 20;
 
 /// Calls `each` with every name in a folder that is a number.
 pub(super) fn list_numbers(folder: &std::ffi::CStr, each: &mut impl FnMut(i32)) -> Result<()> {
-    // SAFETY: a string that ends in NUL.
-    let folder = own(unsafe {
-        libc::open(folder.as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC)
-    })?;
+    let folder = Reading::open(folder)?;
     let mut entries = [0u8; 1024];
     loop {
-        // SAFETY: the kernel writes at most as many bytes as the array has.
-        let count = unsafe {
-            libc::syscall(
-                libc::SYS_getdents64,
-                folder.as_raw_fd(),
-                entries.as_mut_ptr(),
-                entries.len(),
-            )
-        };
-        let count = usize::try_from(count).map_err(|_| last_error())?;
-        if count == 0 {
+        let mut rest = folder.entries(&mut entries)?;
+        if rest.is_empty() {
             return Ok(());
         }
-        let mut rest = entries.get(..count).unwrap_or_default();
         while let Some((name, next)) = entry(rest) {
             let number = core::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
             number.map(&mut *each);

@@ -8,11 +8,11 @@
 //! there. Whoever takes a signal counts it, and it can be taken once: nothing
 //! is counted twice, whoever is quicker.
 
-use super::super::descriptor::own;
+use super::super::descriptor::{Reading, list_numbers};
 use super::super::thread_id;
 use super::kernel;
 use crate::errno::Result;
-use std::os::fd::AsRawFd;
+use std::ffi::CStr;
 
 /// What of the pending signals may be taken.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
@@ -61,7 +61,7 @@ struct Masks {
 }
 
 fn each_thread(mut each: impl FnMut(i32, Masks)) -> Result<()> {
-    super::super::descriptor::list_numbers(c"/proc/self/task", &mut |thread| {
+    list_numbers(c"/proc/self/task", &mut |thread| {
         // One that ended meanwhile takes no signal.
         if let Ok(masks) = masks_of(thread) {
             each(thread, masks);
@@ -75,19 +75,14 @@ fn masks_of(thread: i32) -> Result<Masks> {
     let mut rest: &mut [u8] = &mut path;
     // The longest number fits.
     let _ = write!(rest, "/proc/self/task/{thread}/status\0");
-    // SAFETY: a string that ends in NUL.
-    let file = own(unsafe { libc::open(path.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC) })?;
+    let file = Reading::open(CStr::from_bytes_until_nul(&path).unwrap_or_default())?;
     let mut reader = Reader::default();
     let mut bytes = [0u8; 1024];
     loop {
-        // SAFETY: the kernel writes at most as many bytes as the array has.
-        let count = super::super::descriptor::check(unsafe {
-            libc::read(file.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len())
-        } as libc::c_int)?;
-        let Some(read) = bytes.get(..count as usize).filter(|read| !read.is_empty()) else {
-            return Ok(reader.masks);
-        };
-        read.iter().for_each(|byte| reader.take(*byte));
+        match file.read(&mut bytes)? {
+            [] => return Ok(reader.masks),
+            read => read.iter().for_each(|byte| reader.take(*byte)),
+        }
     }
 }
 

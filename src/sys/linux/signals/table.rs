@@ -156,12 +156,16 @@ impl Slot {
         Some(self.current.load(Ordering::Acquire)).filter(|current| *current != NONE)
     }
 
-    /// This hook has been called by the kernel: the application may have put it
-    /// back itself.
+    /// This hook lies over the signal. If it is not the one that was expected,
+    /// the application has put it back, and what it stands for begins anew.
     pub(super) fn put_back(&self, number: usize) {
-        if self.current.load(Ordering::Relaxed) != number {
-            self.current.store(number, Ordering::Release);
+        if self.current.load(Ordering::Relaxed) == number {
+            return;
         }
+        if let Some(entry) = self.wanted.get(number) {
+            entry.is_spent.store(false, Ordering::Release);
+        }
+        self.current.store(number, Ordering::Release);
     }
 
     /// The disposition that a hook stands for.
