@@ -67,12 +67,16 @@ impl Private {
     pub(super) fn new(fd: OwnedFd, name: &'static [u8]) -> Private {
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
         let floor = PRIVATE_FLOOR.min(limit / 2) as Descriptor;
-        let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(floor));
+        let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(Errno::from);
         let low = fd.into_raw_fd();
-        if high.is_ok() {
-            close(low);
-        }
-        Private { number: high.unwrap_or(low), name }
+        let number = match high {
+            Ok(high) => {
+                shut(low);
+                high
+            }
+            Err(_) => low,
+        };
+        Private { number, name }
     }
 
     #[inline]
@@ -98,18 +102,17 @@ impl Private {
 impl Drop for Private {
     fn drop(&mut self) {
         if self.is_ours() {
-            // The number was made for this value, and is closed once. (If the
-            // program has closed it already, the kernel says so.)
-            close(self.number);
+            shut(self.number);
         }
     }
 }
 
-/// Closes a number of ours. Not by close(), which is a cancellation point: a
-/// thread that holds a lock must come back to let go of it.
-pub(super) fn close(fd: Descriptor) {
-    // SAFETY: an integer; the caller says that it is ours to close.
-    unsafe { libc::syscall(libc::SYS_close, fd) };
+/// Closes a number of ours. (If the program has closed it already, the kernel
+/// says so.) Through syscall(): close() is a cancellation point, and locks are
+/// held here.
+fn shut(number: Descriptor) {
+    // SAFETY: the number was made by this library, which closes it once.
+    unsafe { libc::syscall(libc::SYS_close, number) };
 }
 
 /// A file that is open for a moment, to be read; no call made with it is a
@@ -144,7 +147,7 @@ impl Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        close(self.0);
+        shut(self.0);
     }
 }
 
