@@ -124,6 +124,16 @@ is_pending(int sig)
 	return sigismember(&set, sig);
 }
 
+/*
+ * valgrind delivers signals itself: late, without stopping anybody, with all of
+ * them blocked as /proc has it, and it needs one for its own use.
+ */
+#define NOT_UNDER_VALGRIND()                                                  \
+	do {                                                                  \
+		if (getenv("KQUEUE_VALGRIND") != NULL)                        \
+			SKIP("valgrind has signals of its own kind");         \
+	} while (0)
+
 /* A child, which leaves no core file and does not hang for ever. */
 __attribute__((unused)) static pid_t
 fork_child(void)
@@ -165,6 +175,28 @@ expect_killed(pid_t pid, int sig)
 	int status = status_of(pid);
 	if (!WIFSIGNALED(status) || WTERMSIG(status) != sig)
 		FAIL("the child's status is 0x%x, not signal %d", status, sig);
+}
+
+/* In a child: returns when the parent's first thread sleeps. */
+__attribute__((unused)) static void
+wait_until_parent_sleeps(void)
+{
+	int64_t until = now_ns() + MS(GENEROUS_MS);
+	int asleep = 0;
+	char path[64], line[512], *state;
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)getppid());
+	while (asleep < 5) {
+		FILE *f = fopen(path, "re");
+		CHECK(f != NULL);
+		CHECK(fgets(line, sizeof line, f) != NULL);
+		fclose(f);
+		state = strrchr(line, ')');
+		CHECK(state != NULL);
+		asleep = state[2] == 'S' ? asleep + 1 : 0;
+		if (now_ns() > until)
+			FAIL("the parent never slept");
+		let_pass(500000);
+	}
 }
 
 /* Runs `statements` in a child, which must exit with 0. */

@@ -419,7 +419,11 @@ fn hook(signal: i32) -> Result<()> {
         // Release: with it goes what the hook stands for.
         HOOKED.fetch_or(bit(signal), Ordering::Release);
         slot.current.store(number, Ordering::Release);
-        let was = kernel::set_action(signal, &over)?;
+        let was = match kernel::set_action(signal, &over) {
+            // As above: it can be asked about, but not be changed.
+            Err(Errno::EINVAL) => return Ok(()),
+            was => was?,
+        };
         if was == there {
             return Ok(());
         }
