@@ -78,7 +78,7 @@ fn arrived(number: usize, signal: c_int, info: *mut siginfo_t, context: *mut c_v
     let arrived = expected || is_over(signal, number);
     if ours && arrived {
         slot.put_back(number);
-        slot.count_one();
+        slot.count_one(None);
     }
     let wanted = if arrived && slot.is_for_one(number) {
         slot.reset(signal, number, ours)
@@ -87,13 +87,8 @@ fn arrived(number: usize, signal: c_int, info: *mut siginfo_t, context: *mut c_v
     };
     match wanted.handler {
         libc::SIG_DFL | libc::SIG_IGN => {
-            // An application that finds one of these as the old disposition
-            // does not call it; nor does it mean to if it finds a hook.
-            if is_over(signal, number) {
-                let here = Frame { info, context, ours };
-                let ignores = wanted.handler == libc::SIG_IGN;
-                act(slot, signal, &here, ignores);
-            }
+            let frame = Frame { number, signal, info, context, ours };
+            act(slot, &frame, wanted.handler == libc::SIG_IGN);
             nix::Error::set_raw(errno);
         }
         handler => {
@@ -127,8 +122,10 @@ fn call(handler: usize, flags: c_int, signal: c_int, info: *mut siginfo_t, conte
     }
 }
 
-/// What the kernel gave to the handler.
+/// What the handler was called with.
 struct Frame {
+    number: usize,
+    signal: c_int,
     info: *mut siginfo_t,
     context: *mut c_void,
     ours: bool,
@@ -143,6 +140,13 @@ impl Frame {
         let here = 0u8;
         let above = pointer.addr().wrapping_sub((&raw const here).addr());
         above < NEAR && pointer.addr().is_multiple_of(8)
+    }
+
+    /// Was it called by the kernel, and not by a handler of the application's?
+    /// One that finds SIG_DFL or SIG_IGN as the old disposition does not call
+    /// it; nor does it mean what these stand for if it finds a hook.
+    fn is_the_kernels(&self) -> bool {
+        is_over(self.signal, self.number)
     }
 
     /// Did the running instruction itself cause the signal? The code says why.
@@ -190,29 +194,32 @@ fn returned(_context: *const libc::ucontext_t) -> Option<i64> {
 }
 
 /// Does nothing, as the application wanted, or what the system does.
-fn act(slot: &Slot, signal: c_int, frame: &Frame, ignores: bool) {
-    match signal {
+fn act(slot: &Slot, frame: &Frame, ignores: bool) {
+    match frame.signal {
         // Not even a program that ignores these survives its own fault. The
         // instruction runs again and meets the default action, so a dump shows
         // where it was. (But for memory that failed behind its back.)
         libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE
             if frame.fault().is_some_and(|code| code != BUS_MCEERR_AO) =>
         {
-            let _ = kernel::set_action(signal, &DEFAULT);
+            if frame.is_the_kernels() {
+                let _ = kernel::set_action(frame.signal, &DEFAULT);
+            }
         }
         // After these the instruction would not run again.
-        libc::SIGTRAP | libc::SIGSYS if frame.fault().is_some() => strike(slot, signal, frame),
+        libc::SIGTRAP | libc::SIGSYS if frame.fault().is_some() => strike(slot, frame),
         // By default nothing happens.
         libc::SIGCHLD | libc::SIGCONT | libc::SIGURG | libc::SIGWINCH => ignore(frame),
         _ if ignores => ignore(frame),
-        _ => strike(slot, signal, frame),
+        _ => strike(slot, frame),
     }
 }
 
 const BUS_MCEERR_AO: c_int = 5;
 
+/// Only a system call that was ended is worth the question who called.
 fn ignore(frame: &Frame) {
-    if frame.ours && frame.ended_a_call() {
+    if frame.ours && frame.ended_a_call() && frame.is_the_kernels() {
         mark::ignored();
     }
 }
@@ -222,7 +229,11 @@ fn ignore(frame: &Frame) {
 ///
 /// Meanwhile every other signal waits, so no handler can leave this frame by
 /// longjmp, and the next look after the hooks (see `table`) passes this one by.
-fn strike(slot: &Slot, signal: c_int, frame: &Frame) {
+fn strike(slot: &Slot, frame: &Frame) {
+    let signal = frame.signal;
+    if !frame.is_the_kernels() {
+        return;
+    }
     if frame.ours {
         slot.strikes(true);
     }

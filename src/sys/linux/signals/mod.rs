@@ -253,7 +253,8 @@ impl Signals {
         false
     }
 
-    /// Takes and counts the pending signals that nobody else can take.
+    /// Takes and counts the pending signals that nobody else can take. Whoever
+    /// asks goes through the entries next.
     pub(super) fn take_blocked(&self) {
         let blocked = kernel::mask() & self.watched();
         if blocked == 0 {
@@ -262,8 +263,9 @@ impl Signals {
         let pending = kernel::pending() & blocked;
         if pending != 0 {
             blocked::take(pending, |signal| {
+                let mine = self.entries.iter().find(|entry| entry.signal == signal);
                 if let Some(slot) = table::slot(signal) {
-                    slot.count_one();
+                    slot.count_one(mine.map(|entry| entry.node));
                 }
             });
         }

@@ -128,10 +128,12 @@ impl Slot {
         self.count.load(Ordering::SeqCst)
     }
 
-    /// The signal came once: counts it and rings. Async-signal-safe.
-    pub(super) fn count_one(&self) {
+    /// The signal came once: counts it and rings, but for one who knows.
+    /// Async-signal-safe.
+    pub(super) fn count_one(&self, knows: Option<&Node>) {
         self.count.fetch_add(1, Ordering::SeqCst);
-        self.nodes().for_each(|node| {
+        let knows = knows.map_or(core::ptr::null(), core::ptr::from_ref);
+        self.nodes().filter(|node| !core::ptr::eq(*node, knows)).for_each(|node| {
             let knock = node.knock.load(Ordering::SeqCst);
             if knock != NOBODY {
                 // It fails if the queue's numbers have been closed, and then
