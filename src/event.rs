@@ -49,7 +49,13 @@ pub const EVFILT_SIGNAL: c_short = -6;
 /// is how often it has expired since it was last returned, `fflags` is 0.
 pub const EVFILT_TIMER: c_short = -7;
 pub(crate) const EVFILT_NETDEV: c_short = -8;
-pub(crate) const EVFILT_FS: c_short = -9;
+/// A file system was mounted or unmounted, as the thread that adds the knote
+/// sees them.
+///
+/// `ident` is any number. Returned with EV_CLEAR, asked or not. `fflags` is
+/// VQ_MOUNT, VQ_UNMOUNT or both: what has happened since it was last returned,
+/// whatever was asked for; `data` is 0. ENOTSUP where /proc is not mounted.
+pub const EVFILT_FS: c_short = -9;
 pub(crate) const EVFILT_LIO: c_short = -10;
 /// An event that the program itself raises, with NOTE_TRIGGER.
 ///
@@ -60,10 +66,18 @@ pub const EVFILT_USER: c_short = -11;
 /// the commands NOTE_VERSION to NOTE_DEBUG_FUNC in `fflags`.
 pub const EVFILT_LIBKQUEUE: c_short = -12;
 pub(crate) const EVFILT_EMPTY: c_short = -13;
-pub(crate) const EVFILT_EXCEPT: c_short = -15;
+/// Something out of the ordinary has come to a socket.
+///
+/// `ident` is the socket; EINVAL for any other descriptor. With NOTE_OOB in
+/// `fflags` it fires, and returns NOTE_OOB in `fflags`, while urgent data is
+/// there that has not been read. EV_EOF is set, whatever was asked for, when
+/// nothing more will come; `fflags` is then the socket's error, if it has one.
+/// `data` is what a read would find: of TCP without SO_OOBINLINE the bytes
+/// before the urgent one.
+pub const EVFILT_EXCEPT: c_short = -15;
 pub(crate) const EVFILT_PROCDESC: c_short = -16;
 /// How many filters there are: the bound for an array indexed by ~filter.
-pub const EVFILT_SYSCOUNT: c_int = 12;
+pub const EVFILT_SYSCOUNT: c_int = 16;
 
 /// Add the knote, or change the one that is there.
 ///
@@ -104,6 +118,14 @@ pub const EV_EOF: c_ushort = 0x8000;
 pub const NOTE_LOWAT: c_uint = 0x0001;
 /// READ on a file: fire always, also at its end.
 pub const NOTE_FILE_POLL: c_uint = 0x0002;
+
+/// EXCEPT: urgent (out-of-band) data.
+pub const NOTE_OOB: c_uint = 0x0004;
+
+/// FS: a file system was mounted, or a mount was moved.
+pub const VQ_MOUNT: c_uint = 0x0008;
+/// FS: a file system was unmounted, or a mount was moved.
+pub const VQ_UNMOUNT: c_uint = 0x0010;
 
 /// TIMER: `data` is in seconds.
 pub const NOTE_SECONDS: c_uint = 0x0001;

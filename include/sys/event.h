@@ -87,6 +87,16 @@ struct timespec;
 #define EVFILT_TIMER (-7)
 
 /*
+ * A file system was mounted or unmounted, as the thread that adds the knote
+ * sees them.
+ *
+ * ident is any number. Returned with EV_CLEAR, asked or not. fflags is
+ * VQ_MOUNT, VQ_UNMOUNT or both: what has happened since it was last returned,
+ * whatever was asked for; data is 0. ENOTSUP where /proc is not mounted.
+ */
+#define EVFILT_FS (-9)
+
+/*
  * An event that the program itself raises, with NOTE_TRIGGER.
  *
  * ident is any number. 24 bits of fflags and all of data are the
@@ -101,9 +111,21 @@ struct timespec;
 #define EVFILT_LIBKQUEUE (-12)
 
 /*
+ * Something out of the ordinary has come to a socket.
+ *
+ * ident is the socket; EINVAL for any other descriptor. With NOTE_OOB in
+ * fflags it fires, and returns NOTE_OOB in fflags, while urgent data is
+ * there that has not been read. EV_EOF is set, whatever was asked for, when
+ * nothing more will come; fflags is then the socket's error, if it has one.
+ * data is what a read would find: of TCP without SO_OOBINLINE the bytes
+ * before the urgent one.
+ */
+#define EVFILT_EXCEPT (-15)
+
+/*
  * How many filters there are: the bound for an array indexed by ~filter.
  */
-#define EVFILT_SYSCOUNT 12
+#define EVFILT_SYSCOUNT 16
 
 /*
  * Add the knote, or change the one that is there.
@@ -190,6 +212,21 @@ struct timespec;
  * READ on a file: fire always, also at its end.
  */
 #define NOTE_FILE_POLL 0x0002
+
+/*
+ * EXCEPT: urgent (out-of-band) data.
+ */
+#define NOTE_OOB 0x0004
+
+/*
+ * FS: a file system was mounted, or a mount was moved.
+ */
+#define VQ_MOUNT 8
+
+/*
+ * FS: a file system was unmounted, or a mount was moved.
+ */
+#define VQ_UNMOUNT 16
 
 /*
  * TIMER: data is in seconds.

@@ -12,6 +12,8 @@
 #![forbid(unsafe_code)]
 
 mod descriptor;
+mod except;
+mod fs;
 mod read;
 mod signal;
 mod timer;
@@ -105,13 +107,15 @@ pub(crate) fn find<P: Platform>(filter: c_short) -> Result<&'static dyn Filter<P
     match filter {
         EVFILT_READ => Ok(&read::READ),
         EVFILT_WRITE => Ok(&write::WRITE),
+        EVFILT_EXCEPT => Ok(&except::EXCEPT),
+        EVFILT_FS => Ok(&fs::Fs),
         EVFILT_SIGNAL => Ok(&signal::Signal),
         EVFILT_TIMER => Ok(&timer::Timer),
         EVFILT_USER => Ok(&user::User),
         // Natively a kevent() with it is refused so, too.
         EVFILT_AIO => Err(Errno::ENXIO),
-        EVFILT_VNODE | EVFILT_PROC | EVFILT_NETDEV | EVFILT_FS | EVFILT_LIO | EVFILT_EMPTY
-        | EVFILT_EXCEPT | EVFILT_PROCDESC => Err(Errno::ENOSYS),
+        EVFILT_VNODE | EVFILT_PROC | EVFILT_NETDEV | EVFILT_LIO | EVFILT_EMPTY
+        | EVFILT_PROCDESC => Err(Errno::ENOSYS),
         _ => Err(Errno::EINVAL),
     }
 }

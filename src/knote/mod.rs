@@ -26,7 +26,7 @@ use crate::event::{
     EV_ADD, EV_CLEAR, EV_DELETE, EV_DISABLE, EV_DISPATCH, EV_ENABLE, EV_FORCEONESHOT, EV_ONESHOT,
     EV_SYSFLAGS, Kevent,
 };
-use crate::sys::{Arm, Source, Token};
+use crate::sys::{Arm, Mounts, Source, Token};
 use core::ffi::{c_short, c_uint, c_ushort};
 
 /// A place in a queue's table of knotes.
@@ -37,7 +37,7 @@ pub(crate) type Slot = u32;
 pub(crate) enum Body {
     /// Not attached yet.
     None,
-    /// READ, WRITE.
+    /// READ, WRITE, EXCEPT.
     Descriptor(Source),
     Timer {
         /// When it expires next.
@@ -57,6 +57,11 @@ pub(crate) enum Body {
         told: u64,
         /// and when it was last asked.
         count: u64,
+    },
+    /// FS: the counts at its last event, and as last seen.
+    Mounts {
+        told: Mounts,
+        seen: Mounts,
     },
 }
 

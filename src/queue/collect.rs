@@ -140,11 +140,11 @@ impl<P: Platform> Queue<P> {
         let waiter = P::waiter(number);
         loop {
             let before = caller.room();
-            self.take_hints(found, count, caller)?;
+            let taken = self.take_hints(found, count, caller)?;
             self.take_ready(caller);
             // A caller with much room gets what one wait cannot bring. Nothing
             // new means that the kernel has been round them all.
-            if count < P::BATCH || caller.room() == 0 || caller.room() == before {
+            if count.max(taken) < P::BATCH || caller.room() == 0 || caller.room() == before {
                 break;
             }
             // It cannot fail now that it has not before, and if it did, what
@@ -165,23 +165,26 @@ impl<P: Platform> Queue<P> {
 
     /// Serves hints at once, or, when there are more candidates than room,
     /// sends them to the end of the list: then all take turns, and neither
-    /// those that the kernel holds nor those that user space holds starve.
+    /// those that the kernel holds nor those that user space holds starve. Says how many hints there were: one thing found
+    /// can stand for as many as a whole wait brings.
     fn take_hints<C: Caller>(
         &mut self,
         found: &mut P::Found,
         count: usize,
         caller: &mut C,
-    ) -> core::result::Result<(), Stop> {
+    ) -> core::result::Result<usize, Stop> {
+        let mut taken = 0;
         let crowded = !self.ready.is_empty() && count + self.ready.len() > caller.room();
         loop {
             match self.port.next_hint(found) {
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(taken),
                 Ok(Some(Hint::Watched(token, seen))) => self.hinted(token, seen, crowded, caller),
                 Ok(Some(Hint::Bell)) => self.bell_taken(),
                 Ok(Some(Hint::Alarm)) => self.expire(),
                 Err(Errno::EBADF) => return Err(Stop::Gone),
                 Err(error) => return Err(Stop::Failed(error)),
             }
+            taken += 1;
         }
     }
 

@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod against_model;
+mod except;
+mod fs;
 mod signals;
 
 use super::{Caller, Home, Queue, Stop, kevent};

@@ -14,7 +14,8 @@
 #![forbid(unsafe_code)]
 
 use super::{
-    Arm, Bell, Cancel, Class, Descriptor, Hint, Platform, Readiness, Sample, Side, Source, Token,
+    Arm, Bell, Cancel, Class, Descriptor, Hint, Mounts, Platform, Readiness, Sample, Side, Source,
+    Token,
 };
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
@@ -34,6 +35,8 @@ pub(crate) struct Object {
     /// The other side is gone.
     pub(crate) eof: bool,
     pub(crate) error: Option<Errno>,
+    /// Urgent data is there.
+    pub(crate) urgent: bool,
     /// As [`Sample::silent`]: the kernel calls it ready all the same.
     pub(crate) silent: bool,
     /// As [`Source::wakes`].
@@ -49,6 +52,7 @@ impl Object {
             ways: &[Side::Read, Side::Write],
             eof: false,
             error: None,
+            urgent: false,
             silent: false,
             wakes: true,
         }
@@ -78,11 +82,24 @@ impl Object {
         !matches!(self.class, Class::File | Class::Always)
     }
 
+    /// Of urgent data can be asked where it can be watched.
+    fn except(&self) -> Sample {
+        Sample {
+            class: self.class,
+            amount: self.amount,
+            ready: self.urgent,
+            eof: self.eof,
+            error: self.error.filter(|_| self.eof),
+            silent: self.silent || self.error.is_some() && !self.eof && !self.urgent,
+        }
+    }
+
     fn sample(&self, side: Side) -> Sample {
         let able = self.ways.contains(&side);
         let (amount, ready) = match side {
             Side::Read => (self.amount, self.amount != 0),
             Side::Write => (self.room, self.room > 0 || self.class == Class::File),
+            Side::Except => return self.except(),
         };
         let ready = ready || self.eof || self.error.is_some() || self.class == Class::Always;
         Sample {
@@ -102,6 +119,7 @@ impl Object {
         for (said, bit) in [
             (side == Side::Read && sample.ready, Readiness::IN),
             (side == Side::Write && sample.ready, Readiness::OUT),
+            (side == Side::Except && sample.ready, Readiness::URGENT),
             (self.eof || self.silent, Readiness::HANGUP),
             (self.error.is_some(), Readiness::ERROR),
         ] {
@@ -128,6 +146,8 @@ pub(crate) enum Verb {
     Attend,
     WatchSignal,
     NextHint,
+    WatchMounts,
+    Mounts,
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -148,6 +168,7 @@ enum Entry {
     Alarm,
     Watch(Watch),
     Signal(Signal),
+    Mounts(Watcher),
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -157,6 +178,16 @@ struct Signal {
     on: bool,
     /// The count that was told, by a hint or an answer.
     told: u64,
+}
+
+/// Of mounts.
+#[derive(Copy, Clone, Debug)]
+struct Watcher {
+    token: Token,
+    /// A wait tells of it.
+    stirs: bool,
+    /// Attending tells of it.
+    unseen: bool,
 }
 
 #[derive(Debug)]
@@ -197,6 +228,7 @@ struct Machine {
     blocked: Vec<i32>,
     /// The next interruptions are by ignored signals alone.
     in_vain: usize,
+    mounts: (u32, u32),
 }
 
 thread_local! {
@@ -273,6 +305,7 @@ pub(crate) fn take(fd: Descriptor, bytes: i64) {
 pub(crate) fn hang_up(fd: Descriptor) {
     happens(fd, Side::Read, |object| object.eof = true);
     happens(fd, Side::Write, |_| {});
+    happens(fd, Side::Except, |_| {});
 }
 
 /// Time passes, on both clocks.
@@ -329,6 +362,21 @@ pub(crate) fn subscribers(signal: i32) -> usize {
         let is_it = |entry: &&Entry| matches!(entry, Entry::Signal(it) if it.signal == signal);
         entries.filter(is_it).count()
     })
+}
+
+/// Mounts come, or go. `waits`: waits tell of it, and else attending alone,
+/// because somebody has polled the queue.
+pub(crate) fn mounts(mounted: u32, unmounted: u32, waits: bool) {
+    machine(|machine| {
+        machine.mounts.0 = machine.mounts.0.wrapping_add(mounted);
+        machine.mounts.1 = machine.mounts.1.wrapping_add(unmounted);
+        for entry in machine.sets.iter_mut().flat_map(|set| &mut set.entries) {
+            if let Entry::Mounts(watcher) = entry {
+                watcher.stirs = waits;
+                watcher.unseen = true;
+            }
+        }
+    });
 }
 
 /// The next so many interruptions are by signals that the program ignores.
@@ -405,6 +453,9 @@ impl Machine {
             }
             .then_some(Hint::Bell),
             Entry::Alarm => set.alarm.is_some_and(|at| at.0 <= self.now).then_some(Hint::Alarm),
+            Entry::Mounts(watcher) => {
+                watcher.stirs.then_some(Hint::Watched(watcher.token, Readiness::IN))
+            }
             Entry::Watch(watch) => {
                 let object = &self.objects[watch.object];
                 let seen = object.readiness(watch.side);
@@ -453,6 +504,9 @@ impl Machine {
                     entry
                 }
                 Entry::Alarm => entry,
+                Entry::Mounts(watcher) => {
+                    Entry::Mounts(Watcher { stirs: false, unseen: false, ..watcher })
+                }
                 Entry::Watch(watch) => {
                     let spent = watch.arm == Arm::Once && watch.repeats;
                     let arm = if spent { Arm::Off } else { watch.arm };
@@ -570,6 +624,10 @@ impl Platform for Fake {
                 Some(Thing::Set(_)) => return Err(Errno::EINVAL),
                 Some(Thing::Object(object)) => *object,
             };
+            let class = machine.objects[object].class;
+            if side == Side::Except && !matches!(class, Class::Connection | Class::Datagram) {
+                return Err(Errno::EINVAL);
+            }
             let (repeats, wakes) =
                 (machine.objects[object].repeats(), machine.objects[object].wakes);
             let watch = Watch { fd, object, side, arm, token, repeats, edge: repeats };
@@ -634,11 +692,16 @@ impl Platform for Fake {
                 *machine.signals.entry(signal).or_default() += 1;
             }
             let unseen = core::mem::take(&mut machine.unseen);
-            for entry in &machine.sets[set].entries {
-                if let Entry::Watch(watch) = entry
-                    && unseen.contains(&watch.fd)
-                {
-                    found.hints.push_back(Hint::Watched(watch.token, Readiness::IN));
+            for entry in &mut machine.sets[set].entries {
+                match entry {
+                    Entry::Watch(watch) if unseen.contains(&watch.fd) => {
+                        found.hints.push_back(Hint::Watched(watch.token, Readiness::IN));
+                    }
+                    Entry::Mounts(watcher) if watcher.unseen => {
+                        watcher.unseen = false;
+                        found.hints.push_back(Hint::Watched(watcher.token, Readiness::IN));
+                    }
+                    _ => {}
                 }
             }
             // The signals' are gathered by the next wait, as others' are.
@@ -723,6 +786,32 @@ impl Platform for Fake {
 
     fn is_missed(&self) -> bool {
         false
+    }
+
+    fn watch_mounts(&mut self, token: Token) -> Result<Mounts> {
+        self.ask(Verb::WatchMounts, |machine, set| {
+            let watcher = Watcher { token, stirs: false, unseen: false };
+            machine.sets[set].entries.push_back(Entry::Mounts(watcher));
+            let (mounted, unmounted) = machine.mounts;
+            Ok(Mounts { mounted, unmounted })
+        })
+    }
+
+    fn unwatch_mounts(&mut self, token: Token) {
+        let set = self.set;
+        machine(|machine| {
+            machine.sets[set]
+                .entries
+                .retain(|entry| !matches!(entry, Entry::Mounts(watcher) if watcher.token == token));
+        });
+    }
+
+    fn mounts(&mut self) -> Result<Mounts> {
+        machine(|machine| {
+            machine.called(Verb::Mounts)?;
+            let (mounted, unmounted) = machine.mounts;
+            Ok(Mounts { mounted, unmounted })
+        })
     }
 
     fn bell(&mut self, bell: Bell) -> Result<()> {

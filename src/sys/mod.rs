@@ -54,6 +54,8 @@ impl Token {
 pub(crate) enum Side {
     Read,
     Write,
+    /// Urgent data, and the end of all data. Of sockets alone.
+    Except,
 }
 
 /// When a watched descriptor gives hints.
@@ -84,6 +86,8 @@ impl Readiness {
     pub(crate) const HANGUP: Readiness = Readiness(8);
     /// An error is pending.
     pub(crate) const ERROR: Readiness = Readiness(16);
+    /// Urgent data is there.
+    pub(crate) const URGENT: Readiness = Readiness(32);
 
     pub(crate) fn has(self, bits: Readiness) -> bool {
         self.0 & bits.0 != 0
@@ -137,6 +141,7 @@ pub(crate) struct Source {
 pub(crate) struct Sample {
     pub(crate) class: Class,
     /// Read side: bytes, connections, or distance to the end of the file.
+    /// Urgent data: bytes that can be read before it.
     /// Write side: room in bytes.
     pub(crate) amount: i64,
     /// The kernel calls this side ready, whatever `amount` says.
@@ -149,6 +154,13 @@ pub(crate) struct Sample {
     /// The kernel says "ready" of something that natively is silent now, such
     /// as a socket not yet connected, and will go on saying so.
     pub(crate) silent: bool,
+}
+
+/// How often mounts have come, and gone, since the queue was made. They wrap.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Mounts {
+    pub(crate) mounted: u32,
+    pub(crate) unmounted: u32,
 }
 
 /// What a wait found.
@@ -241,7 +253,8 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     fn disown(&mut self);
 
     /// Begins to watch one side of a descriptor. EBADF: not open. EINVAL: it
-    /// cannot be watched (itself, too deep a nest, a queue's write side).
+    /// cannot be watched (itself, too deep a nest, a queue's write side, the
+    /// urgent data of what is no socket).
     fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source>;
 
     /// Changes when it gives hints, and looks again: what is ready now gives a
@@ -278,6 +291,17 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
         source: &mut Source,
         seen: Option<Readiness>,
     ) -> Result<Sample>;
+
+    /// Begins to watch mounts; the counts that this watch starts from. Changes
+    /// are hinted at by waits, or else by [`Platform::attend`]. ENOTSUP: they
+    /// cannot be watched here.
+    fn watch_mounts(&mut self, token: Token) -> Result<Mounts>;
+
+    /// Stops watching mounts under this token.
+    fn unwatch_mounts(&mut self, token: Token);
+
+    /// The counts at this moment.
+    fn mounts(&mut self) -> Result<Mounts>;
 
     /// Begins to watch a signal, which the application gets as before. If
     /// `on`, it gives hints. EBADF: the number last reached is not the queue.

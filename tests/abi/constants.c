@@ -23,7 +23,9 @@ SAME(EVFILT_SIGNAL, -6);
 SAME(EVFILT_TIMER, -7);
 SAME(EVFILT_USER, -11);
 SAME(EVFILT_LIBKQUEUE, -12);
-SAME(EVFILT_SYSCOUNT, 12);
+SAME(EVFILT_FS, -9);
+SAME(EVFILT_EXCEPT, -15);
+SAME(EVFILT_SYSCOUNT, 16);
 
 SAME(EV_ADD, 0x0001);
 SAME(EV_DELETE, 0x0002);
@@ -42,6 +44,10 @@ SAME(EV_EOF, 0x8000);
 
 SAME(NOTE_LOWAT, 0x0001);
 SAME(NOTE_FILE_POLL, 0x0002);
+SAME(NOTE_OOB, 0x0004);
+
+SAME(VQ_MOUNT, 0x0008);
+SAME(VQ_UNMOUNT, 0x0010);
 
 SAME(NOTE_MSECONDS, 0);
 SAME(NOTE_SECONDS, 1);
@@ -84,10 +90,9 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
  * never will, has none.
  */
 #if defined(EVFILT_VNODE) || defined(EVFILT_PROC) ||                          \
-    defined(EVFILT_NETDEV) ||                                                 \
-    defined(EVFILT_FS) || defined(EVFILT_LIO) ||                              \
-    defined(EVFILT_EMPTY) || defined(EVFILT_EXCEPT) ||                        \
-    defined(EVFILT_PROCDESC) || defined(EVFILT_SENDFILE) ||                   \
+    defined(EVFILT_NETDEV) || defined(EVFILT_LIO) ||                          \
+    defined(EVFILT_EMPTY) || defined(EVFILT_PROCDESC) ||                      \
+    defined(EVFILT_SENDFILE) ||                                               \
     defined(EVFILT_JAIL) || defined(EVFILT_JAILDESC) ||                       \
     defined(EVFILT_DEVICE) || defined(EVFILT_MACHPORT) || defined(EVFILT_VM)
 #error "the name of a filter that does not work is defined"
@@ -98,7 +103,7 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
     defined(KQUEUE_CPONFORK)
 #error "the name of a flag that does not work is defined"
 #endif
-#if defined(NOTE_OOB) || defined(NOTE_EOF)
+#if defined(NOTE_EOF)
 #error "the name of a READ note that does not work is defined"
 #endif
 #if defined(NOTE_DELETE) || defined(NOTE_WRITE) || defined(NOTE_EXTEND) ||    \
@@ -119,9 +124,9 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
 #error "the name of a NETDEV note is defined, and NETDEV does not work"
 #endif
 #if defined(VQ_NOTRESP) || defined(VQ_NEEDAUTH) || defined(VQ_LOWDISK) ||     \
-    defined(VQ_MOUNT) || defined(VQ_UNMOUNT) || defined(VQ_DEAD) ||           \
-    defined(VQ_ASSIST) || defined(VQ_NOTRESPLOCK)
-#error "the name of an FS note is defined, and FS does not work"
+    defined(VQ_DEAD) || defined(VQ_ASSIST) ||                                 \
+    defined(VQ_NOTRESPLOCK)
+#error "the name of an FS note that does not work is defined"
 #endif
 #if defined(NOTE_MACHTIME) || defined(NOTE_MACH_CONTINUOUS_TIME)
 #error "the name of a clock that TIMER does not have is defined"

@@ -4,6 +4,7 @@
  * the limit is gone takes its row with it.
  */
 #include "io.h"
+#include "mounts.h"
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -552,4 +553,142 @@ TEST(four_queues_can_stand_in_a_row_around_both_filters_of_a_socket)
 	for (i = 0; i < MANY; i++)
 		CHECK_EQ(close(q[i]), 0);
 	close_pair(fds);
+}
+
+TEST(four_queues_can_stand_in_a_row_around_except_of_a_socket)
+{
+	int q[MANY], fds[2], i;
+	tcp_pair(fds);
+	for (i = 0; i < MANY; i++)
+		q[i] = new_queue();
+	CHANGE(q[0], (uintptr_t)fds[0], EVFILT_EXCEPT, EV_ADD, NOTE_OOB, 0,
+	    UDATA(3));
+	CHECK_EQ(chain(q), 4);
+	CHECK_EQ(send(fds[1], "!", 1, MSG_OOB), 1);
+	wait_poll(q[3], POLLIN);
+	EXPECT(q[0], (uintptr_t)fds[0], EVFILT_EXCEPT, EV_ADD, NOTE_OOB, 0,
+	    UDATA(3));
+	for (i = 0; i < MANY; i++)
+		CHECK_EQ(close(q[i]), 0);
+	close_pair(fds);
+}
+
+/* Urgent data */
+
+/* poll() itself calls it so, and a read would block. */
+TEST(unix_stream_with_an_urgent_byte_alone_fires_for_read)
+{
+	int fds[2], kq = new_queue();
+	char c;
+	unix_pair(fds);
+	READ_ADD(kq, fds[0], 0);
+	if (send(fds[1], "!", 1, MSG_OOB) == -1) {
+		CHECK_EQ(errno, EOPNOTSUPP);
+		SKIP("no urgent data on UNIX sockets here");
+	}
+	CHECK(readable(fds[0]));
+	CHECK_FAILS(recv(fds[0], &c, 1, MSG_PEEK | MSG_DONTWAIT), EAGAIN);
+	EXPECT_READ(kq, fds[0], 0, 1);
+	CHECK_EQ(recv(fds[0], &c, 1, MSG_OOB), 1);
+	/* Until something ordinary has been read behind it, on most kernels. */
+	if (readable(fds[0]))
+		EXPECT_READ(kq, fds[0], 0, 1);
+	put(fds[1], 1);
+	take(fds[0], 1);
+	EXPECT_QUIET(kq);
+	close_pair(fds);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* Mounts */
+
+#define FS_ADD(kq) CHANGE(kq, 1, EVFILT_FS, EV_ADD, 0, 0, UDATA(3))
+#define EXPECT_FS(kq, fflags)                                                 \
+	EXPECT(kq, 1, EVFILT_FS, EV_ADD | EV_CLEAR, fflags, 0, UDATA(3))
+
+TEST(mount_that_is_undone_before_anyone_looks_is_not_told)
+{
+	struct place p;
+	int kq = new_queue();
+	begin(&p);
+	FS_ADD(kq);
+	mount_at(p.at[0]);
+	unmount(p.at[0]);
+	expect_none(kq);
+	EXPECT_QUIET(kq);
+	mount_at(p.at[0]);
+	EXPECT_FS(kq, VQ_MOUNT);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+	end(&p);
+}
+
+TEST(mount_that_others_looked_for_may_not_show_and_is_collected_all_the_same)
+{
+	struct place p;
+	int kq = new_queue(), looks;
+	begin(&p);
+	FS_ADD(kq);
+	mount_at(p.at[0]);
+	for (looks = 0; looks < 20 && readable(kq); looks++)
+		;
+	CHECK(looks >= 1 && looks < 20);
+	EXPECT_FS(kq, VQ_MOUNT);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+	end(&p);
+}
+
+TEST(remount_makes_the_queue_readable_in_passing)
+{
+	struct place p;
+	int kq = new_queue();
+	begin(&p);
+	mount_at(p.at[0]);
+	FS_ADD(kq);
+	CHECK_EQ(mount(NULL, p.at[0], NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+	CHECK(readable(kq));
+	expect_none(kq);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+	end(&p);
+}
+
+TEST(mounts_are_those_of_the_namespace_at_ev_add)
+{
+	struct place p;
+	int kq = new_queue(), other = new_queue();
+	begin(&p);
+	FS_ADD(kq);
+	CHECK_EQ(unshare(CLONE_NEWNS), 0);
+	/* Also of a knote that is added now: the queue looks where it did. */
+	CHANGE(kq, 2, EVFILT_FS, EV_ADD, 0, 0, UDATA(3));
+	FS_ADD(other);
+	mount_at(p.at[0]);
+	EXPECT_FS(other, VQ_MOUNT);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+	CHECK_EQ(close(other), 0);
+	end(&p);
+}
+
+/* At the next change of any mount, for a rename itself changes none. */
+TEST(rename_above_a_mount_is_told_as_a_move)
+{
+	char there[SCRATCH_PATH + 32], moved[SCRATCH_PATH + 32];
+	struct place p;
+	int kq = new_queue();
+	begin(&p);
+	snprintf(there, sizeof there, "%s/inner", p.at[0]);
+	snprintf(moved, sizeof moved, "%s/moved", p.root);
+	CHECK_EQ(mkdir(there, 0700), 0);
+	mount_at(there);
+	FS_ADD(kq);
+	CHECK_EQ(rename(p.at[0], moved), 0);
+	EXPECT_QUIET(kq);
+	mount_at(p.at[1]);
+	EXPECT_FS(kq, VQ_MOUNT | VQ_UNMOUNT);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+	end(&p);
 }

@@ -25,6 +25,7 @@
 #include <dlfcn.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
@@ -32,6 +33,7 @@
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -65,6 +67,7 @@ enum call {
 	POLL,
 	PPOLL,
 	READ,
+	PREAD,
 	READLINK,
 	OPEN,
 	MMAP,
@@ -425,6 +428,20 @@ read(int fd, void *buffer, size_t size)
 {
 	REAL(ssize_t(int, void *, size_t), read);
 	return fails(READ) ? -1 : real_read(fd, buffer, size);
+}
+
+PUBLIC ssize_t
+pread(int fd, void *buffer, size_t size, off_t offset)
+{
+	REAL(ssize_t(int, void *, size_t, off_t), pread);
+	return fails(PREAD) ? -1 : real_pread(fd, buffer, size, offset);
+}
+
+PUBLIC ssize_t
+pread64(int fd, void *buffer, size_t size, off64_t offset)
+{
+	REAL(ssize_t(int, void *, size_t, off64_t), pread64);
+	return fails(PREAD) ? -1 : real_pread64(fd, buffer, size, offset);
 }
 
 PUBLIC ssize_t
@@ -892,6 +909,16 @@ descriptors(struct queue *q)
 	add(q, (uintptr_t)tcp[0], EVFILT_READ, 0, 0, 0, false, ANY);
 	add(q, (uintptr_t)tcp[1], EVFILT_READ, 0, NOTE_LOWAT, 0, true, 0);
 
+	/* An urgent byte, which ends what FIONREAD counts. */
+	add(q, (uintptr_t)tcp[2], EVFILT_EXCEPT, 0, NOTE_OOB, 0, false, 4);
+	CHECK_EQ(send(tcp[1], "!", 1, MSG_OOB), 1);
+	while (recv(tcp[2], buf, 1, MSG_OOB | MSG_PEEK) != 1)
+		;
+	find(q, (uintptr_t)tcp[2], EVFILT_EXCEPT)->ready = true;
+	collect(q);
+	touch(q, (uintptr_t)tcp[2], EVFILT_EXCEPT, EV_DISABLE, NOTE_OOB, true);
+	touch(q, (uintptr_t)tcp[2], EVFILT_EXCEPT, EV_ENABLE, NOTE_OOB, true);
+
 	loose = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	add(q, (uintptr_t)loose, EVFILT_READ, 0, 0, 0, false, ANY);
 	udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -946,6 +973,7 @@ descriptors(struct queue *q)
 	close(file);
 	/* The others go by closing them. */
 	drop(q, find(q, (uintptr_t)tcp[2], EVFILT_READ));
+	drop(q, find(q, (uintptr_t)tcp[2], EVFILT_EXCEPT));
 	drop(q, find(q, (uintptr_t)tcp[0], EVFILT_READ));
 	drop(q, find(q, (uintptr_t)tcp[1], EVFILT_READ));
 	drop(q, find(q, (uintptr_t)loose, EVFILT_READ));
@@ -1085,6 +1113,41 @@ many_knotes(struct queue *q)
 	close(empty[1]);
 }
 
+/*
+ * Mounts, where the test may make them; knotes, everywhere. A call that looks
+ * at the list and fails has lost nothing.
+ */
+static void
+mounts(struct queue *q)
+{
+	static const char place[] = "mounts";
+	bool may;
+	int i;
+	may = unshare(CLONE_NEWNS) == 0 &&
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+	CHECK(mkdir(place, 0700) == 0 || errno == EEXIST);
+	for (i = 1; i <= 3; i++)
+		add(q, (uintptr_t)i, EVFILT_FS, EV_CLEAR, 0, 0, false, 0);
+	for (i = 0; i < 4 && may; i++) {
+		if (i % 2 == 0)
+			CHECK_EQ(mount("test", place, "tmpfs", 0, NULL), 0);
+		else
+			CHECK_EQ(umount(place), 0);
+		find(q, 1, EVFILT_FS)->ready = true;
+		find(q, 2, EVFILT_FS)->ready = true;
+		find(q, 3, EVFILT_FS)->ready = true;
+		if (i == 0)
+			touch(q, 1, EVFILT_FS, EV_DISABLE, 0, true);
+		else if (i == 1)
+			touch(q, 1, EVFILT_FS, EV_ENABLE, 0, true);
+		else
+			collect(q);
+	}
+	delete(q, 1, EVFILT_FS);
+	delete(q, 3, EVFILT_FS);
+	delete(q, 2, EVFILT_FS);
+}
+
 /* A wait that ends by its time, and one that a timer ends. */
 static void
 waits(struct queue *q)
@@ -1218,6 +1281,7 @@ script(void)
 	waits(&queue);
 	descriptors(&queue);
 	timers_and_users(&queue);
+	mounts(&queue);
 	signals(&queue);
 	many_knotes(&queue);
 	many_queues(&queue);
@@ -1333,6 +1397,7 @@ SWEEP(inotify_add_watch_enomem, INOTIFY_ADD, ENOMEM, 1)
 SWEEP(fcntl_dup_emfile, FCNTL_DUP, EMFILE, QUEUES)
 SWEEP(open_emfile, OPEN, EMFILE, 2)
 SWEEP(open_enfile, OPEN, ENFILE, 2)
+SWEEP(pread_enomem, PREAD, ENOMEM, 2)
 SWEEP(readlink_enomem, READLINK, ENOMEM, 2)
 SWEEP(mmap_enomem, MMAP, ENOMEM, 1)
 SWEEP(madvise_enomem, MADVISE, ENOMEM, 1)
@@ -1347,7 +1412,9 @@ SWEEP(epoll_pwait2_eintr, EPOLL_PWAIT2, EINTR, 1)
 SWEEP(epoll_pwait2_enosys, EPOLL_PWAIT2, ENOSYS, 1)
 SWEEP(epoll_pwait2_eperm, EPOLL_PWAIT2, EPERM, 1)
 SWEEP(poll_eintr, POLL, EINTR, 1)
+SWEEP(poll_enomem, POLL, ENOMEM, 3)
 SWEEP(read_eintr, READ, EINTR, 1)
+SWEEP(pread_eintr, PREAD, EINTR, 2)
 SWEEP(sigtimedwait_eintr, SIGTIMEDWAIT, EINTR, 3)
 
 /* Questions that a file system may fail to answer; the rest for the sake of
@@ -1441,7 +1508,7 @@ changes_without_descriptors(void)
 	static char before[65536];
 	struct kevent timer = kev(2, EVFILT_TIMER, EV_ADD, PASSED, 1,
 	    udata_of(2, EVFILT_TIMER));
-	struct kevent side;
+	struct kevent side, urgent, fs;
 	int pair[2], file;
 	open_descriptors(before, sizeof before);
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
@@ -1462,9 +1529,20 @@ changes_without_descriptors(void)
 	CHECK_KEV(came[0], (uintptr_t)pair[0], EVFILT_WRITE,
 	    EV_ADD | EV_ERROR, 0, EMFILE, side.udata);
 	collect(&queue);
-	timer.flags = side.flags = EV_DELETE;
+	urgent = side;
+	urgent.filter = EVFILT_EXCEPT;
+	CHECK_FAILS(lib_kevent(queue.fd, &urgent, 1, NULL, 0, NULL), EMFILE);
+	fs = kev(1, EVFILT_FS, EV_ADD, 0, 0, NULL);
+	CHECK_FAILS(lib_kevent(queue.fd, &fs, 1, NULL, 0, NULL), EMFILE);
+	leave_room_for(2);
+	CHECK_FAILS(lib_kevent(queue.fd, &fs, 1, NULL, 0, NULL), EMFILE);
+	leave_room_for(0);
+	fs.flags = EV_DELETE;
+	CHECK_FAILS(lib_kevent(queue.fd, &fs, 1, NULL, 0, NULL), ENOENT);
+	side.flags = timer.flags = urgent.flags = EV_DELETE;
 	CHECK_FAILS(lib_kevent(queue.fd, &timer, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &side, 1, NULL, 0, NULL), ENOENT);
+	CHECK_FAILS(lib_kevent(queue.fd, &urgent, 1, NULL, 0, NULL), ENOENT);
 	enough_room();
 
 	add(&queue, 2, EVFILT_TIMER, 0, PASSED, 1, true, 1);
@@ -1589,7 +1667,7 @@ failing_often(void)
 	struct kevent make = kev(0, 0, 0, 0, 0, NULL);
 	struct kevent timer = kev(1, EVFILT_TIMER, EV_ADD, 0, 1, NULL);
 	struct kevent sig = kev(SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
-	struct kevent side, file;
+	struct kevent side, file, mounts;
 	sigset_t set;
 	int pair[2], fd;
 	open_descriptors(before, sizeof before);
@@ -1605,6 +1683,10 @@ failing_often(void)
 	fd = open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	CHECK(fd != -1);
 	side = kev((uintptr_t)pair[0], EVFILT_READ, EV_ADD, 0, 0, NULL);
+	mounts = kev(1, EVFILT_FS, EV_ADD, 0, 0, NULL);
+	keeps_nothing("mounts", OPEN, EMFILE, mounts);
+	keeps_nothing("reading them", PREAD, EIO, mounts);
+	keeps_nothing("hanging them", EPOLL_ADD, ENOSPC, mounts);
 	file = kev((uintptr_t)fd, EVFILT_READ, EV_ADD, 0, 0, NULL);
 	keeps_nothing("timer", TIMERFD_CREATE, ENFILE, timer);
 	keeps_nothing("hanging it", EPOLL_ADD, ENOSPC, timer);
@@ -1615,6 +1697,10 @@ failing_often(void)
 	side.filter = EVFILT_WRITE;
 	keeps_nothing("second set", EPOLL_CREATE, EMFILE, side);
 	keeps_nothing("second side", EPOLL_ADD, ENOSPC, side);
+	side.filter = EVFILT_EXCEPT;
+	keeps_nothing("third set", EPOLL_CREATE, EMFILE, side);
+	keeps_nothing("third side", EPOLL_ADD, ENOSPC, side);
+	keeps_nothing("what it is", FSTAT, ENOMEM, side);
 	keeps_nothing("knocker", EPOLL_CREATE, EMFILE, sig);
 	keeps_nothing("hanging it", EPOLL_ADD, ENOSPC, sig);
 	keeps_nothing("hook", SIGACTION, ENOMEM, sig);
@@ -1624,8 +1710,10 @@ failing_often(void)
 	keeps_nothing("signal descriptor", SIGNALFD, EMFILE, sig);
 	keeps_nothing("hanging it", EPOLL_ADD, ENOSPC, sig);
 	CHECK(signal(SIGUSR1, SIG_DFL) == SIG_DFL);
-	side.flags = timer.flags = file.flags = sig.flags = EV_DELETE;
+	side.flags = timer.flags = file.flags = EV_DELETE;
+	mounts.flags = sig.flags = EV_DELETE;
 	CHECK_FAILS(lib_kevent(queue.fd, &sig, 1, NULL, 0, NULL), ENOENT);
+	CHECK_FAILS(lib_kevent(queue.fd, &mounts, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &side, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &timer, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &file, 1, NULL, 0, NULL), ENOENT);

@@ -5,7 +5,8 @@ use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, DescriptorState};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
-use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use nix::sys::stat::{SFlag, fstat};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 impl From<nix::Error> for Errno {
     fn from(error: nix::Error) -> Errno {
@@ -57,14 +58,39 @@ const PRIVATE_FLOOR: u64 = 256;
 #[derive(Debug)]
 pub(super) struct Private {
     number: Descriptor,
+    identity: Identity,
+}
+
+/// By what a private descriptor is known again.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Identity {
     /// What /proc calls it.
-    name: &'static [u8],
+    Name(&'static [u8]),
+    /// Of a file, whose name tells of the process.
+    File { device: libc::dev_t, inode: libc::ino_t },
+}
+
+impl Identity {
+    fn of_file(fd: Descriptor) -> Result<Identity> {
+        let stat = fstat(lend(fd))?;
+        Ok(Identity::File { device: stat.st_dev, inode: stat.st_ino })
+    }
 }
 
 impl Private {
     /// Takes a new descriptor into the library's keeping: moves it up, out of
     /// the application's way. If there is no room above, it stays where it is.
     pub(super) fn new(fd: OwnedFd, name: &'static [u8]) -> Private {
+        Private::keep(fd, Identity::Name(name))
+    }
+
+    /// The same of an open file.
+    pub(super) fn of_file(fd: OwnedFd) -> Result<Private> {
+        let identity = Identity::of_file(fd.as_raw_fd())?;
+        Ok(Private::keep(fd, identity))
+    }
+
+    fn keep(fd: OwnedFd, identity: Identity) -> Private {
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
         let floor = PRIVATE_FLOOR.min(limit / 2) as Descriptor;
         let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(Errno::from);
@@ -76,7 +102,7 @@ impl Private {
             }
             Err(_) => low,
         };
-        Private { number, name }
+        Private { number, identity }
     }
 
     #[inline]
@@ -84,11 +110,18 @@ impl Private {
         self.number
     }
 
-    /// Is the number still what was made, as far as /proc can tell?
+    /// Is the number still what was made, as far as can be told?
     pub(super) fn is_ours(&self) -> bool {
         let mut name = [0u8; 32];
         // Without an answer it is taken for what it was.
-        file_name(&mut name, self.number).map_or(true, |name| name == self.name)
+        match self.identity {
+            Identity::Name(ours) => {
+                file_name(&mut name, self.number).map_or(true, |name| name == ours)
+            }
+            file @ Identity::File { .. } => {
+                Identity::of_file(self.number).map_or(true, |found| found == file)
+            }
+        }
     }
 
     /// Is it where private descriptors belong?
@@ -149,6 +182,12 @@ impl Drop for Reading {
     fn drop(&mut self) {
         shut(self.0);
     }
+}
+
+/// Is this number a socket?
+pub(super) fn is_socket(fd: Descriptor) -> Result<bool> {
+    let kind = SFlag::from_bits_truncate(fstat(lend(fd))?.st_mode) & SFlag::S_IFMT;
+    Ok(kind == SFlag::S_IFSOCK)
 }
 
 /// Is this number open at all?

@@ -7,6 +7,7 @@
 //! | `knocker` | the small set by which others wake a queue |
 //! | `timerfd` | the alarm of all timers |
 //! | `files` | what epoll refuses, and inotify |
+//! | `mounts` | mountinfo, and what has changed in it |
 //! | `signals` | signals, by a hook over the application's disposition |
 //! | `probe` | asking a descriptor about itself |
 //! | `descriptor` | numbers: ours and the application's |
@@ -19,6 +20,7 @@ mod epoll;
 mod files;
 mod knocker;
 mod lock;
+mod mounts;
 mod probe;
 mod process;
 mod signals;
@@ -33,14 +35,17 @@ use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::{
-    Arm, Bell, Cancel, Class, Descriptor, Hint, Platform, Readiness, Sample, Side, Source, Token,
+    Arm, Bell, Cancel, Class, Descriptor, Hint, Mounts, Platform, Readiness, Sample, Side, Source,
+    Token,
 };
 use descriptor::Private;
 use epoll::{
-    ALARM, BELL, BLOCKED, Batch, FILES, KNOCK, SECOND, SIGNALS, mask, pack, pack_private, unpack,
+    ALARM, BELL, BLOCKED, Batch, FILES, KNOCK, MOUNTS, SECOND, SIGNALS, THIRD, mask, pack,
+    pack_private, unpack,
 };
 use files::{Files, News};
 use knocker::{Knock, Knocker};
+use mounts::{MountTable, Telling};
 use probe::Kind;
 use signals::{Place, Signals, Walk};
 
@@ -48,6 +53,8 @@ use signals::{Place, Signals, Walk};
 const IN_SECOND: u32 = 0x1_0000;
 /// Note: not in a set, but among the files, at `Source::place`.
 const IN_FILES: u32 = 0x2_0000;
+/// Note: the entry is in the third set.
+const IN_THIRD: u32 = 0x4_0000;
 
 /// One queue's kernel objects.
 #[derive(Debug)]
@@ -59,8 +66,10 @@ pub(crate) struct Native {
     doorbell: Option<Private>,
     alarm: Option<Private>,
     second: Option<Private>,
+    third: Option<Private>,
     knocker: Option<Knocker>,
     files: Files,
+    mounts: MountTable,
     signals: Signals,
 }
 
@@ -81,45 +90,50 @@ pub(crate) struct Ringer {
 /// What a wait found, and where it leads.
 pub(crate) struct Found {
     first: Batch,
-    second: Batch,
+    nested: Batch,
     news: News,
+    telling: Telling,
     signals: Walk,
 }
 
 impl Native {
-    /// The second set, made at first need and watched by the first.
-    fn second(&mut self) -> Result<Descriptor> {
-        if let Some(second) = &self.second {
-            return Ok(second.number());
+    /// The second or third set, made at first need and watched by the first.
+    fn nested(&mut self, slot: u32) -> Result<Descriptor> {
+        let data = self.private(slot);
+        let set = if slot == SECOND { &mut self.second } else { &mut self.third };
+        if let Some(set) = set {
+            return Ok(set.number());
         }
-        let second = epoll::create_private()?;
-        let data = pack_private(self.cookie, SECOND);
-        epoll::add(self.number, second.number(), libc::EPOLLIN as u32, data)?;
-        Ok(self.second.insert(second).number())
+        let made = epoll::create_private()?;
+        epoll::add(self.number, made.number(), libc::EPOLLIN as u32, data)?;
+        Ok(set.insert(made).number())
     }
 
     /// The set that holds a source.
     fn set_of(&self, source: &Source) -> Result<Descriptor> {
-        if source.notes & IN_SECOND == 0 {
-            return Ok(self.number);
-        }
-        self.second.as_ref().map(Private::number).ok_or(Errno::ENOENT)
+        let nested = match source.notes & (IN_SECOND | IN_THIRD) {
+            0 => return Ok(self.number),
+            IN_SECOND => &self.second,
+            _ => &self.third,
+        };
+        nested.as_ref().map(Private::number).ok_or(Errno::ENOENT)
     }
 
-    /// Puts an entry into the first set that has none for this descriptor.
-    fn enter(&mut self, fd: Descriptor, events: u32, data: u64) -> Result<u32> {
+    /// Puts an entry into the set that belongs to the side: the first that has
+    /// none for this descriptor, or the third.
+    fn enter(&mut self, fd: Descriptor, side: Side, events: u32, data: u64) -> Result<u32> {
+        if side == Side::Except {
+            let third = self.nested(THIRD)?;
+            epoll::add_anew(third, fd, events, data)?;
+            return Ok(IN_THIRD);
+        }
         match epoll::add(self.number, fd, events, data) {
             Ok(()) => return Ok(0),
             Err(Errno::EEXIST) => {}
             Err(error) => return Err(error),
         }
-        let second = self.second()?;
-        match epoll::add(second, fd, events, data) {
-            // Left over from a knote that vanished with an earlier life of the
-            // number, whose file has come back to it.
-            Err(Errno::EEXIST) => epoll::modify(second, fd, events, data)?,
-            other => other?,
-        }
+        let second = self.nested(SECOND)?;
+        epoll::add_anew(second, fd, events, data)?;
         Ok(IN_SECOND)
     }
 
@@ -221,8 +235,10 @@ impl Platform for Native {
             doorbell: Some(doorbell),
             alarm: None,
             second: None,
+            third: None,
             knocker: None,
             files: Files::new(),
+            mounts: MountTable::new(),
             signals: Signals::new(),
         };
         Ok((native, number))
@@ -239,9 +255,10 @@ impl Platform for Native {
     }
 
     fn owns(&self, number: Descriptor) -> bool {
-        let private = [&self.doorbell, &self.alarm, &self.second];
+        let private = [&self.doorbell, &self.alarm, &self.second, &self.third];
         private.into_iter().flatten().any(|fd| fd.number() == number)
             || self.knocker.as_ref().is_some_and(|knocker| knocker.number() == number)
+            || self.mounts.owns(number)
             || self.signals.owns(number)
     }
 
@@ -258,8 +275,10 @@ impl Platform for Native {
     fn retire(&mut self) {
         self.alarm = None;
         self.second = None;
+        self.third = None;
         self.knocker = None;
         self.files = Files::new();
+        self.mounts = MountTable::new();
         self.signals.retire();
         // One that found no place above is in the application's way.
         self.doorbell = self.doorbell.take().filter(Private::is_high);
@@ -269,17 +288,21 @@ impl Platform for Native {
         self.doorbell = None;
         self.alarm = None;
         self.second = None;
+        self.third = None;
         self.knocker = None;
         self.files.disown();
+        self.mounts.disown();
         self.signals.disown();
     }
 
     fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source> {
-        if side == Side::Write && Kind::is_queue(fd)? {
-            return Err(Errno::EINVAL);
+        match side {
+            Side::Write if Kind::is_queue(fd)? => return Err(Errno::EINVAL),
+            Side::Except if !descriptor::is_socket(fd)? => return Err(Errno::EINVAL),
+            _ => {}
         }
         let mut source = Source { repeats: true, wakes: true, notes: 0, place: 0 };
-        match self.enter(fd, mask(side, arm), pack(self.cookie, token)) {
+        match self.enter(fd, side, mask(side, arm), pack(self.cookie, token)) {
             Ok(set) => {
                 source.notes = set;
                 self.proved = true;
@@ -319,7 +342,7 @@ impl Platform for Native {
         }
         let set = self.set_of(source)?;
         epoll::modify(set, fd, mask(side, arm), pack(self.cookie, token)).map_err(replaced)?;
-        self.proved |= source.notes & IN_SECOND == 0;
+        self.proved |= source.notes & (IN_SECOND | IN_THIRD) == 0;
         Ok(())
     }
 
@@ -334,7 +357,7 @@ impl Platform for Native {
             };
         }
         epoll::remove(self.set_of(&source)?, fd).map_err(replaced)?;
-        self.proved |= source.notes & IN_SECOND == 0;
+        self.proved |= source.notes & (IN_SECOND | IN_THIRD) == 0;
         Ok(())
     }
 
@@ -355,7 +378,7 @@ impl Platform for Native {
     fn supplants(&self, new: &Source, old: &Source) -> bool {
         // A set takes a number in once, unless it is another file by now. In
         // different sets, or among the files, they cannot meet.
-        let set = IN_SECOND | IN_FILES;
+        let set = IN_SECOND | IN_THIRD | IN_FILES;
         new.notes & IN_FILES == 0 && new.notes & set == old.notes & set
     }
 
@@ -370,6 +393,23 @@ impl Platform for Native {
             return self.sample_file(fd, side, source);
         }
         probe::sample(fd, side, source, seen)
+    }
+
+    fn watch_mounts(&mut self, token: Token) -> Result<Mounts> {
+        // The wakers must not end up in a stranger's set.
+        if !self.prove() {
+            return Err(Errno::EBADF);
+        }
+        let data = self.private(MOUNTS);
+        self.mounts.watch(token, self.number, data)
+    }
+
+    fn unwatch_mounts(&mut self, token: Token) {
+        self.mounts.unwatch(token);
+    }
+
+    fn mounts(&mut self) -> Result<Mounts> {
+        self.mounts.counts()
     }
 
     fn watch_signal(&mut self, signal: i32, token: Token, on: bool) -> Result<()> {
@@ -448,7 +488,13 @@ impl Platform for Native {
     }
 
     fn found() -> Found {
-        Found { first: Batch::new(), second: Batch::new(), news: News::new(), signals: Walk::DONE }
+        Found {
+            first: Batch::new(),
+            nested: Batch::new(),
+            news: News::new(),
+            telling: Telling::NOTHING,
+            signals: Walk::DONE,
+        }
     }
 
     #[inline]
@@ -479,13 +525,19 @@ impl Platform for Native {
     }
 
     fn attend(&mut self, found: &mut Found) -> Result<bool> {
-        if self.signals.is_empty() {
-            return Ok(false);
+        let mut hints = false;
+        if !self.signals.is_empty() {
+            let (signals, place) = self.signals()?;
+            let walk = signals.attend(place)?;
+            found.signals = walk.unwrap_or(Walk::DONE);
+            hints = walk.is_some();
         }
-        let (signals, place) = self.signals()?;
-        let walk = signals.attend(place)?;
-        found.signals = walk.unwrap_or(Walk::DONE);
-        Ok(walk.is_some())
+        // What has been found is handed over first; the rest is still there.
+        match self.mounts.look() {
+            Err(error) if !hints => return Err(error),
+            _ => {}
+        }
+        Ok(self.mounts.tell(&mut found.telling) || hints)
     }
 
     #[inline]
@@ -496,7 +548,7 @@ impl Platform for Native {
     #[inline]
     fn next_hint(&mut self, found: &mut Found) -> Result<Option<Hint>> {
         loop {
-            if let Some(event) = found.second.next() {
+            if let Some(event) = found.nested.next() {
                 let (_, token) = unpack(event.u64);
                 return Ok(Some(Hint::Watched(token, epoll::readiness(event.events))));
             }
@@ -504,6 +556,9 @@ impl Platform for Native {
                 return Ok(Some(Hint::Watched(token, Readiness::IN)));
             }
             if let Some(token) = self.signals.next(&mut found.signals) {
+                return Ok(Some(Hint::Watched(token, Readiness::IN)));
+            }
+            if let Some(token) = self.mounts.next(&mut found.telling) {
                 return Ok(Some(Hint::Watched(token, Readiness::IN)));
             }
             let Some(event) = found.first.next() else { return Ok(None) };
@@ -514,15 +569,15 @@ impl Platform for Native {
             match token.slot {
                 BELL => return Ok(Some(Hint::Bell)),
                 ALARM => return Ok(Some(Hint::Alarm)),
-                SECOND => {
+                slot @ (SECOND | THIRD) => {
                     // Nothing there is normal: another thread has had it. All
                     // there is is taken, room or not, for this one entry of
                     // the first set stands for as many knotes.
-                    let Some(set) = &self.second else { continue };
-                    let set = set.number();
+                    let set = if slot == SECOND { &self.second } else { &self.third };
+                    let Some(set) = set.as_ref().map(Private::number) else { continue };
                     // Nor does failing lose anything: the set is level in the
                     // first, and what came beside it must still be handed over.
-                    let _ = found.second.fill(|events| epoll::poll(set, events, epoll::BATCH));
+                    let _ = found.nested.fill(|events| epoll::poll(set, events, epoll::BATCH));
                 }
                 FILES => self.files.read(&mut found.news),
                 KNOCK => self.knocked(),
@@ -530,6 +585,11 @@ impl Platform for Native {
                 BLOCKED => {
                     self.signals.take_blocked();
                     found.signals = self.signals.rung();
+                }
+                MOUNTS => {
+                    // If it cannot be read now, the next call attends to it.
+                    let _ = self.mounts.look();
+                    self.mounts.tell(&mut found.telling);
                 }
                 _ => return Ok(Some(Hint::Watched(token, epoll::readiness(event.events)))),
             }
