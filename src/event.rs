@@ -41,7 +41,14 @@ pub const EVFILT_AIO: c_short = -3;
 /// file that is watched, not its name. EINVAL: a socket, a pipe or a queue.
 pub const EVFILT_VNODE: c_short = -4;
 pub(crate) const EVFILT_PROC: c_short = -5;
-pub(crate) const EVFILT_SIGNAL: c_short = -6;
+/// A signal is sent to the process, or to one of its threads.
+///
+/// `ident` is the signal; one that does not exist is EINVAL. The signal does
+/// what it would do otherwise: handlers run, default actions happen, and
+/// ignored ones are counted too. On return `data` is how often it was sent
+/// since it was last returned, `fflags` is 0. EV_CLEAR is set by itself. A
+/// signal that every thread blocks is taken by the thread that waits.
+pub const EVFILT_SIGNAL: c_short = -6;
 /// A timer.
 ///
 /// `ident` is any number the caller likes, `data` the period (or, with

@@ -78,6 +78,17 @@ struct timespec;
 #define EVFILT_VNODE (-4)
 
 /*
+ * A signal is sent to the process, or to one of its threads.
+ *
+ * ident is the signal; one that does not exist is EINVAL. The signal does
+ * what it would do otherwise: handlers run, default actions happen, and
+ * ignored ones are counted too. On return data is how often it was sent
+ * since it was last returned, fflags is 0. EV_CLEAR is set by itself. A
+ * signal that every thread blocks is taken by the thread that waits.
+ */
+#define EVFILT_SIGNAL (-6)
+
+/*
  * A timer.
  *
  * ident is any number the caller likes, data the period (or, with

@@ -15,6 +15,7 @@ mod descriptor;
 mod except;
 mod fs;
 mod read;
+mod signal;
 mod timer;
 mod user;
 mod vnode;
@@ -109,13 +110,15 @@ pub(crate) fn find<P: Platform>(filter: c_short) -> Result<&'static dyn Filter<P
         EVFILT_WRITE => Ok(&write::WRITE),
         EVFILT_EXCEPT => Ok(&except::EXCEPT),
         EVFILT_FS => Ok(&fs::Fs),
+        EVFILT_SIGNAL => Ok(&signal::Signal),
         EVFILT_TIMER => Ok(&timer::Timer),
         EVFILT_USER => Ok(&user::User),
         EVFILT_VNODE => Ok(&vnode::Vnode),
         // Natively a kevent() with it is refused so, too.
         EVFILT_AIO => Err(Errno::ENXIO),
-        EVFILT_PROC | EVFILT_SIGNAL | EVFILT_NETDEV | EVFILT_LIO | EVFILT_EMPTY
-        | EVFILT_PROCDESC => Err(Errno::ENOSYS),
+        EVFILT_PROC | EVFILT_NETDEV | EVFILT_LIO | EVFILT_EMPTY | EVFILT_PROCDESC => {
+            Err(Errno::ENOSYS)
+        }
         _ => Err(Errno::EINVAL),
     }
 }

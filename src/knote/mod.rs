@@ -26,7 +26,7 @@ use crate::event::{
     EV_ADD, EV_CLEAR, EV_DELETE, EV_DISABLE, EV_DISPATCH, EV_ENABLE, EV_FORCEONESHOT, EV_ONESHOT,
     EV_SYSFLAGS, Kevent,
 };
-use crate::sys::{Arm, Mounts, Source};
+use crate::sys::{Arm, Mounts, Source, Token};
 use core::ffi::{c_short, c_uint, c_ushort};
 
 /// A place in a queue's table of knotes.
@@ -49,6 +49,14 @@ pub(crate) enum Body {
     },
     User {
         triggered: bool,
+    },
+    Signal {
+        /// By which the platform knows it.
+        token: Token,
+        /// The platform's count at the last event,
+        told: u64,
+        /// and when it was last asked.
+        count: u64,
     },
     /// FS: the counts at its last event, and as last seen.
     Mounts {

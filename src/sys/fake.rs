@@ -147,6 +147,7 @@ pub(crate) enum Verb {
     Alarm,
     Wait,
     Attend,
+    WatchSignal,
     NextHint,
     WatchMounts,
     Mounts,
@@ -181,8 +182,18 @@ enum Entry {
     Bell,
     Alarm,
     Watch(Watch),
+    Signal(Signal),
     Mounts(Watcher),
     File(Collected),
+}
+
+#[derive(Copy, Clone, Debug)]
+struct Signal {
+    signal: i32,
+    token: Token,
+    on: bool,
+    /// The count that was told, by a hint or an answer.
+    told: u64,
 }
 
 /// Of mounts.
@@ -228,6 +239,9 @@ struct Machine {
     awake: VecDeque<Action>,
     /// Descriptors of which no wait tells.
     unseen: Vec<Descriptor>,
+    /// How often each signal came, and which came without anybody's knowing.
+    signals: BTreeMap<i32, u64>,
+    blocked: Vec<i32>,
     /// The next interruptions are by ignored signals alone.
     in_vain: usize,
     mounts: (u32, u32),
@@ -380,6 +394,25 @@ pub(crate) fn wants_attention(fd: Descriptor) {
     machine(|machine| machine.unseen.push(fd));
 }
 
+/// The process is sent a signal.
+pub(crate) fn send(signal: i32) {
+    machine(|machine| *machine.signals.entry(signal).or_default() += 1);
+}
+
+/// The process is sent a signal that it blocks: attending finds it.
+pub(crate) fn send_blocked(signal: i32) {
+    machine(|machine| machine.blocked.push(signal));
+}
+
+/// How many subscribers a signal has.
+pub(crate) fn subscribers(signal: i32) -> usize {
+    machine(|machine| {
+        let entries = machine.sets.iter().flat_map(|set| &set.entries);
+        let is_it = |entry: &&Entry| matches!(entry, Entry::Signal(it) if it.signal == signal);
+        entries.filter(is_it).count()
+    })
+}
+
 /// Mounts come, or go. `waits`: waits tell of it, and else attending alone,
 /// because somebody has polled the queue.
 pub(crate) fn mounts(mounted: u32, unmounted: u32, waits: bool) {
@@ -447,6 +480,17 @@ impl Machine {
         }
     }
 
+    fn count_of(&self, signal: i32) -> u64 {
+        self.signals.get(&signal).copied().unwrap_or(0)
+    }
+
+    fn signal(&mut self, set: usize, signal: i32, token: Token) -> Option<&mut Signal> {
+        self.sets[set].entries.iter_mut().find_map(|entry| match entry {
+            Entry::Signal(it) if it.signal == signal && it.token == token => Some(it),
+            _ => None,
+        })
+    }
+
     /// What this entry would tell a wait now.
     fn hint(&self, set: usize, entry: Entry) -> Option<Hint> {
         let set = &self.sets[set];
@@ -478,6 +522,10 @@ impl Machine {
                 let hints = file.edge && self.objects[file.object].wakes;
                 hints.then_some(Hint::Watched(file.token, Readiness::IN))
             }
+            Entry::Signal(Signal { signal, token, on, told }) => {
+                let moved = on && self.count_of(signal) != told;
+                moved.then_some(Hint::Watched(token, Readiness::IN))
+            }
         }
     }
 
@@ -496,9 +544,14 @@ impl Machine {
                 continue;
             };
             found.hints.push_back(hint);
+            let counts = &self.signals;
             let set = &mut self.sets[set];
             set.entries.remove(at);
             set.entries.push_back(match entry {
+                Entry::Signal(watched) => {
+                    let told = counts.get(&watched.signal).copied().unwrap_or(0);
+                    Entry::Signal(Signal { told, ..watched })
+                }
                 Entry::Bell => {
                     set.rung = false;
                     entry
@@ -597,6 +650,7 @@ impl Platform for Fake {
 
     /// Small, so that it is often full.
     const BATCH: usize = 4;
+    const SIGNALS: i32 = 64;
 
     fn open(_spare: Option<Fake>) -> Result<(Fake, Descriptor)> {
         let (set, number) = machine(|machine| {
@@ -714,6 +768,9 @@ impl Platform for Fake {
             machine.called(Verb::Attend)?;
             found.set = set;
             found.hints.clear();
+            for signal in core::mem::take(&mut machine.blocked) {
+                *machine.signals.entry(signal).or_default() += 1;
+            }
             let unseen = core::mem::take(&mut machine.unseen);
             for entry in &mut machine.sets[set].entries {
                 match entry {
@@ -726,6 +783,10 @@ impl Platform for Fake {
                     }
                     _ => {}
                 }
+            }
+            // The signals' are gathered by the next wait, as others' are.
+            if found.hints.is_empty() {
+                machine.gather(set, found, Fake::BATCH);
             }
             Ok(!found.hints.is_empty())
         })
@@ -764,6 +825,47 @@ impl Platform for Fake {
                 _ => Err(Errno::EBADF),
             }
         })
+    }
+
+    fn watch_signal(&mut self, signal: i32, token: Token, on: bool) -> Result<()> {
+        self.ask(Verb::WatchSignal, |machine, set| {
+            let told = machine.count_of(signal);
+            let watched = Signal { signal, token, on, told };
+            machine.sets[set].entries.push_back(Entry::Signal(watched));
+            Ok(())
+        })
+    }
+
+    fn arm_signal(&mut self, signal: i32, token: Token, on: bool) {
+        machine(|machine| {
+            let count = machine.count_of(signal);
+            let watched = machine.signal(self.set, signal, token).expect("a watched signal");
+            if on && !watched.on {
+                watched.told = count;
+            }
+            watched.on = on;
+        });
+    }
+
+    fn unwatch_signal(&mut self, signal: i32, token: Token) {
+        machine(|machine| {
+            machine.signal(self.set, signal, token).expect("a watched signal");
+            machine.sets[self.set].entries.retain(
+                |entry| !matches!(entry, Entry::Signal(it) if it.signal == signal && it.token == token),
+            );
+        });
+    }
+
+    fn count_signal(&mut self, signal: i32, token: Token) -> u64 {
+        machine(|machine| {
+            let count = machine.count_of(signal);
+            machine.signal(self.set, signal, token).expect("a watched signal").told = count;
+            count
+        })
+    }
+
+    fn is_missed(&self) -> bool {
+        false
     }
 
     fn watch_mounts(&mut self, token: Token) -> Result<Mounts> {

@@ -17,6 +17,7 @@
 //! | `PerProcess` | a value that a forked child starts anew |
 //! | `descriptor_state`, `own_descriptors` | what a number is, and which are open |
 //! | `at_fork_in_child` | a call in every forked child |
+//! | `in_forked_child` | what a forked child needs of the platform at once |
 //! | `thread_id`, `errno`, `set_errno`, `print` | small services |
 //!
 //! Every method but [`Platform::wait`] and [`Platform::ring`] is called with the queue's lock held,
@@ -229,6 +230,9 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// How many hints one wait can bring.
     const BATCH: usize;
 
+    /// The last signal there is; the first is 1.
+    const SIGNALS: i32;
+
     /// Makes a queue: its objects and the descriptor for the application,
     /// which is close-on-exec. `spare` is a dead queue whose private objects
     /// may be used again.
@@ -329,6 +333,25 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Stops collecting. Fails as `rearm` does; it is over in any case.
     fn unwatch_file(&mut self, fd: Descriptor, source: Source) -> Result<()>;
 
+    /// Begins to watch a signal, which the application gets as before. If
+    /// `on`, it gives hints. EBADF: the number last reached is not the queue.
+    fn watch_signal(&mut self, signal: i32, token: Token, on: bool) -> Result<()>;
+
+    /// Lets it give hints, or not; it is counted all the same. What came
+    /// before gives none.
+    fn arm_signal(&mut self, signal: i32, token: Token, on: bool);
+
+    /// Stops watching.
+    fn unwatch_signal(&mut self, signal: i32, token: Token);
+
+    /// How often it has come, since some time before it was watched. What is
+    /// counted here gives no hint any more.
+    fn count_signal(&mut self, signal: i32, token: Token) -> u64;
+
+    /// Does the queue hold something that the application misses, so that it
+    /// must be given back as soon as the queue is known to be dead?
+    fn is_missed(&self) -> bool;
+
     /// Sets the bell.
     fn bell(&mut self, bell: Bell) -> Result<()>;
 
@@ -414,6 +437,6 @@ use linux as imp;
 compile_error!("this platform has no backend: see sys/mod.rs for what one must supply");
 
 pub(crate) use imp::{
-    Native, PerProcess, RawLock, at_fork_in_child, descriptor_state, errno, own_descriptors, print,
-    set_errno, thread_id,
+    Native, PerProcess, RawLock, at_fork_in_child, descriptor_state, errno, in_forked_child,
+    own_descriptors, print, set_errno, thread_id,
 };

@@ -20,6 +20,7 @@ SAME(EVFILT_READ, -1);
 SAME(EVFILT_WRITE, -2);
 SAME(EVFILT_AIO, -3);
 SAME(EVFILT_VNODE, -4);
+SAME(EVFILT_SIGNAL, -6);
 SAME(EVFILT_TIMER, -7);
 SAME(EVFILT_USER, -11);
 SAME(EVFILT_LIBKQUEUE, -12);
@@ -103,8 +104,7 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
  * never will, has none.
  */
 #if defined(EVFILT_PROC) ||                                                   \
-    defined(EVFILT_SIGNAL) || defined(EVFILT_NETDEV) ||                       \
-    defined(EVFILT_LIO) ||                                                    \
+    defined(EVFILT_NETDEV) || defined(EVFILT_LIO) ||                          \
     defined(EVFILT_EMPTY) || defined(EVFILT_PROCDESC) ||                      \
     defined(EVFILT_SENDFILE) ||                                               \
     defined(EVFILT_JAIL) || defined(EVFILT_JAILDESC) ||                       \

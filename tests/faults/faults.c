@@ -26,6 +26,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -73,6 +74,9 @@ enum call {
 	MADVISE,
 	ATFORK,
 	GETRANDOM,
+	SIGACTION,
+	SIGNALFD,
+	SIGTIMEDWAIT,
 	ALLOCATE,
 	CALLS
 };
@@ -510,6 +514,13 @@ getrandom(void *buffer, size_t size, unsigned flags)
 	return fails(GETRANDOM) ? -1 : real_getrandom(buffer, size, flags);
 }
 
+PUBLIC int
+sigaction(int sig, const struct sigaction *new, struct sigaction *old)
+{
+	REAL(int(int, const struct sigaction *, struct sigaction *), sigaction);
+	return fails(SIGACTION) ? -1 : real_sigaction(sig, new, old);
+}
+
 /* Waits without a time-out, which is no cancellation point, come this way. */
 PUBLIC long
 syscall(long number, ...)
@@ -524,7 +535,13 @@ syscall(long number, ...)
 	va_end(args);
 	if (number == SYS_epoll_pwait && fails(EPOLL_WAIT))
 		return -1;
+	if (number == SYS_openat && fails(OPEN))
+		return -1;
 	if (number == SYS_read && fails(READ))
+		return -1;
+	if (number == SYS_signalfd4 && fails(SIGNALFD))
+		return -1;
+	if (number == SYS_rt_sigtimedwait && fails(SIGTIMEDWAIT))
 		return -1;
 	return real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
@@ -1061,6 +1078,70 @@ timers_and_users(struct queue *q)
 	delete(q, 2, EVFILT_USER);
 }
 
+/* Sends a watched signal, `times` since it was last collected. */
+static void
+raise_watched(struct queue *q, int sig, intptr_t times)
+{
+	struct held *h = find(q, (uintptr_t)sig, EVFILT_SIGNAL);
+	CHECK_EQ(kill(getpid(), sig), 0);
+	h->ready = true;
+	h->data = times;
+}
+
+/* Of a signal that is ignored. */
+static bool
+is_hooked(int sig)
+{
+	struct sigaction sa;
+	CHECK_EQ(sigaction(sig, NULL, &sa), 0);
+	return sa.sa_handler != SIG_IGN;
+}
+
+/* Signals that are ignored, and one that this thread blocks. */
+static void
+signals(struct queue *q)
+{
+	sigset_t set;
+	CHECK(signal(SIGUSR1, SIG_IGN) != SIG_ERR);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	CHECK_EQ(sigprocmask(SIG_BLOCK, &set, NULL), 0);
+
+	add(q, SIGUSR1, EVFILT_SIGNAL, EV_CLEAR, 0, 0, false, ANY);
+	raise_watched(q, SIGUSR1, 1);
+	collect(q);
+	touch(q, SIGUSR1, EVFILT_SIGNAL, EV_DISABLE, 0, false);
+	raise_watched(q, SIGUSR1, 1);
+	raise_watched(q, SIGUSR1, 2);
+	touch(q, SIGUSR1, EVFILT_SIGNAL, EV_ENABLE, 0, true);
+	/* The application sets the hook aside; the next wait that does not fail
+	 * finds out. */
+	CHECK(signal(SIGUSR1, SIG_IGN) != SIG_ERR);
+	do {
+		long fired = plan.fired;
+		collect(q);
+		CHECK(is_hooked(SIGUSR1) || plan.fired > fired);
+	} while (!is_hooked(SIGUSR1));
+	raise_watched(q, SIGUSR1, 1);
+	collect(q);
+
+	add(q, SIGUSR2, EVFILT_SIGNAL, EV_CLEAR, 0, 0, false, ANY);
+	raise_watched(q, SIGUSR2, 1);
+	collect(q);
+	raise_watched(q, SIGUSR2, 1);
+	raise_watched(q, SIGUSR1, 1);
+	collect(q);
+	delete(q, SIGUSR1, EVFILT_SIGNAL);
+	raise_watched(q, SIGUSR2, 1);
+	collect(q);
+	delete(q, SIGUSR2, EVFILT_SIGNAL);
+	/* A hook that the system would not take back stays. (It always does.) */
+	CHECK(!is_hooked(SIGUSR1) || plan.call == SIGACTION);
+	CHECK(signal(SIGUSR1, SIG_DFL) != SIG_ERR);
+	CHECK(signal(SIGUSR2, SIG_DFL) != SIG_ERR);
+	CHECK_EQ(sigprocmask(SIG_UNBLOCK, &set, NULL), 0);
+}
+
 /* Tables grow; the knotes that stand in them are moved and kept. */
 static void
 many_knotes(struct queue *q)
@@ -1267,6 +1348,7 @@ script(void)
 	files(&queue);
 	timers_and_users(&queue);
 	mounts(&queue);
+	signals(&queue);
 	many_knotes(&queue);
 	many_queues(&queue);
 	nested(&queue);
@@ -1386,6 +1468,8 @@ SWEEP(readlink_enomem, READLINK, ENOMEM, 2)
 SWEEP(mmap_enomem, MMAP, ENOMEM, 1)
 SWEEP(madvise_enomem, MADVISE, ENOMEM, 1)
 SWEEP(atfork_enomem, ATFORK, ENOMEM, 1)
+SWEEP(signalfd_emfile, SIGNALFD, EMFILE, 1)
+SWEEP(signalfd_enomem, SIGNALFD, ENOMEM, 1)
 SWEEP(allocations, ALLOCATE, ENOMEM, 30)
 
 /* Interrupted, or not there. */
@@ -1397,6 +1481,7 @@ SWEEP(poll_eintr, POLL, EINTR, 1)
 SWEEP(poll_enomem, POLL, ENOMEM, 3)
 SWEEP(read_eintr, READ, EINTR, 1)
 SWEEP(pread_eintr, PREAD, EINTR, 2)
+SWEEP(sigtimedwait_eintr, SIGTIMEDWAIT, EINTR, 3)
 
 /* Questions that a file system may fail to answer; the rest for the sake of
  * what stands behind them. */
@@ -1404,6 +1489,7 @@ SWEEP(fstat_enomem, FSTAT, ENOMEM, 40)
 SWEEP(fstat_eintr, FSTAT, EINTR, 40)
 SWEEP(lseek_eio, LSEEK, EIO, 1)
 SWEEP(ioctl_enomem, IOCTL, ENOMEM, 10)
+SWEEP(sigaction_enomem, SIGACTION, ENOMEM, 10)
 SWEEP(getsockopt_enomem, GETSOCKOPT, ENOMEM, 10)
 
 /* --- descriptors run out for real --------------------------------------- */
@@ -1646,7 +1732,9 @@ failing_often(void)
 	static char before[65536];
 	struct kevent make = kev(0, 0, 0, 0, 0, NULL);
 	struct kevent timer = kev(1, EVFILT_TIMER, EV_ADD, 0, 1, NULL);
+	struct kevent sig = kev(SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
 	struct kevent side, file, mounts;
+	sigset_t set;
 	int pair[2], fd;
 	open_descriptors(before, sizeof before);
 	keeps_nothing("first page", MMAP, ENOMEM, make);
@@ -1681,7 +1769,18 @@ failing_often(void)
 	keeps_nothing("third set", EPOLL_CREATE, EMFILE, side);
 	keeps_nothing("third side", EPOLL_ADD, ENOSPC, side);
 	keeps_nothing("what it is", FSTAT, ENOMEM, side);
-	side.flags = timer.flags = file.flags = mounts.flags = EV_DELETE;
+	keeps_nothing("knocker", EPOLL_CREATE, EMFILE, sig);
+	keeps_nothing("hanging it", EPOLL_ADD, ENOSPC, sig);
+	keeps_nothing("hook", SIGACTION, ENOMEM, sig);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	CHECK_EQ(sigprocmask(SIG_BLOCK, &set, NULL), 0);
+	keeps_nothing("signal descriptor", SIGNALFD, EMFILE, sig);
+	keeps_nothing("hanging it", EPOLL_ADD, ENOSPC, sig);
+	CHECK(signal(SIGUSR1, SIG_DFL) == SIG_DFL);
+	side.flags = timer.flags = file.flags = EV_DELETE;
+	mounts.flags = sig.flags = EV_DELETE;
+	CHECK_FAILS(lib_kevent(queue.fd, &sig, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &mounts, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &side, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &timer, 1, NULL, 0, NULL), ENOENT);

@@ -145,6 +145,50 @@ impl Drop for Private {
     }
 }
 
+/// Closes a number of ours. (If the program has closed it already, the kernel
+/// says so.) Through syscall(): close() is a cancellation point, and locks are
+/// held here.
+fn shut(number: Descriptor) {
+    // SAFETY: the number was made by this library, which closes it once.
+    unsafe { libc::syscall(libc::SYS_close, number) };
+}
+
+/// A file that is open for a moment, to be read; no call made with it is a
+/// cancellation point.
+pub(super) struct Reading(Descriptor);
+
+impl Reading {
+    pub(super) fn open(path: &std::ffi::CStr) -> Result<Reading> {
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+        // SAFETY: a string that ends in NUL.
+        let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags) };
+        check(fd as libc::c_int).map(Reading)
+    }
+
+    /// What comes next; nothing at the end.
+    pub(super) fn read<'a>(&self, room: &'a mut [u8]) -> Result<&'a [u8]> {
+        self.fill(libc::SYS_read, room)
+    }
+
+    /// Of a folder, the next `struct linux_dirent64`s.
+    fn entries<'a>(&self, room: &'a mut [u8]) -> Result<&'a [u8]> {
+        self.fill(libc::SYS_getdents64, room)
+    }
+
+    fn fill<'a>(&self, call: libc::c_long, room: &'a mut [u8]) -> Result<&'a [u8]> {
+        // SAFETY: the kernel writes at most as many bytes as there is room.
+        let count = unsafe { libc::syscall(call, self.0, room.as_mut_ptr(), room.len()) };
+        let count = usize::try_from(count).map_err(|_| last_error())?;
+        Ok(room.get(..count).unwrap_or_default())
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        shut(self.0);
+    }
+}
+
 /// Is this number a socket?
 pub(super) fn is_socket(fd: Descriptor) -> Result<bool> {
     let kind = SFlag::from_bits_truncate(fstat(lend(fd))?.st_mode) & SFlag::S_IFMT;
@@ -159,14 +203,6 @@ pub(super) fn is_one_left() -> bool {
         shut(made);
     }
     made != -1
-}
-
-/// Closes a number of ours. (If the program has closed it already, the kernel
-/// says so.) Through syscall(): close() is a cancellation point, and locks are
-/// held here.
-fn shut(number: Descriptor) {
-    // SAFETY: the number was made by this library, which closes it once.
-    unsafe { libc::syscall(libc::SYS_close, number) };
 }
 
 /// Is this number open at all?
@@ -231,7 +267,7 @@ pub(crate) fn descriptor_state(fd: Descriptor) -> DescriptorState {
 /// It is asked when descriptors or memory have run out, so it does without
 /// either: if the list cannot be had, every number is tried.
 pub(crate) fn own_descriptors(mut each: impl FnMut(Descriptor)) {
-    if list_descriptors(&mut each).is_err() {
+    if list_numbers(c"/proc/self/fd", &mut each).is_err() {
         // The hard limit: above a soft one that was lowered since, numbers may
         // be open still.
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);
@@ -243,27 +279,15 @@ pub(crate) fn own_descriptors(mut each: impl FnMut(Descriptor)) {
 /// (fs.nr_open).
 const MOST_DESCRIPTORS: u64 = 1 << 20;
 
-fn list_descriptors(each: &mut impl FnMut(Descriptor)) -> Result<()> {
-    // SAFETY: a string that ends in NUL.
-    let folder = own(unsafe {
-        libc::open(c"/proc/self/fd".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC)
-    })?;
+/// Calls `each` with every name in a folder that is a number.
+pub(super) fn list_numbers(folder: &std::ffi::CStr, each: &mut impl FnMut(i32)) -> Result<()> {
+    let folder = Reading::open(folder)?;
     let mut entries = [0u8; 1024];
     loop {
-        // SAFETY: the kernel writes at most as many bytes as the array has.
-        let count = unsafe {
-            libc::syscall(
-                libc::SYS_getdents64,
-                folder.as_raw_fd(),
-                entries.as_mut_ptr(),
-                entries.len(),
-            )
-        };
-        let count = usize::try_from(count).map_err(|_| last_error())?;
-        if count == 0 {
+        let mut rest = folder.entries(&mut entries)?;
+        if rest.is_empty() {
             return Ok(());
         }
-        let mut rest = entries.get(..count).unwrap_or_default();
         while let Some((name, next)) = entry(rest) {
             let number = core::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
             number.map(&mut *each);

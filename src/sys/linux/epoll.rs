@@ -35,6 +35,8 @@ pub(super) const FILES: u32 = Token::SLOTS + 3;
 pub(super) const KNOCK: u32 = Token::SLOTS + 4;
 pub(super) const THIRD: u32 = Token::SLOTS + 5;
 pub(super) const MOUNTS: u32 = Token::SLOTS + 6;
+pub(super) const SIGNALS: u32 = Token::SLOTS + 7;
+pub(super) const BLOCKED: u32 = Token::SLOTS + 8;
 
 /// A token with the queue's cookie: 16 bits that tell its events from those of
 /// a strange epoll that came to have the same number.

@@ -62,6 +62,16 @@ impl Knocker {
 }
 
 impl Knock {
+    /// As one number, for a word that signal handlers read. It is not u64::MAX:
+    /// a descriptor is not negative.
+    pub(super) fn to_bits(self) -> u64 {
+        u64::from(self.set.cast_unsigned()) << 32 | u64::from(self.bell.cast_unsigned())
+    }
+
+    pub(super) fn from_bits(bits: u64) -> Knock {
+        Knock { set: (bits >> 32) as Descriptor, bell: bits as Descriptor }
+    }
+
     /// Wakes the queue's waiters in turn, and shows it readable, until one of
     /// them quenches.
     ///

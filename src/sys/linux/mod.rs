@@ -10,6 +10,7 @@
 //! | `inotify`, `watches`, `instance`, `shared` | telling of changes: the instance, its watches, one for many queues |
 //! | `notes` | from inotify's events to VNODE's notes |
 //! | `mounts` | mountinfo, and what has changed in it |
+//! | `signals` | signals, by a hook over the application's disposition |
 //! | `probe` | asking a descriptor about itself |
 //! | `descriptor` | numbers: ours and the application's |
 //! | `process` | what a forked child must not see; the fork handler |
@@ -28,12 +29,14 @@ mod notes;
 mod probe;
 mod process;
 mod shared;
+mod signals;
 mod timerfd;
 mod watches;
 
 pub(crate) use descriptor::{descriptor_state, own_descriptors};
 pub(crate) use lock::RawLock;
 pub(crate) use process::{PerProcess, at_fork_in_child};
+pub(crate) use signals::in_forked_child;
 
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
@@ -45,12 +48,14 @@ use crate::sys::{
 use core::ffi::c_uint;
 use descriptor::Private;
 use epoll::{
-    ALARM, BELL, Batch, FILES, KNOCK, MOUNTS, SECOND, THIRD, mask, pack, pack_private, unpack,
+    ALARM, BELL, BLOCKED, Batch, FILES, KNOCK, MOUNTS, SECOND, SIGNALS, THIRD, mask, pack,
+    pack_private, unpack,
 };
 use files::Files;
 use knocker::{Knock, Knocker};
 use mounts::{MountTable, Telling};
 use probe::Kind;
+use signals::{Place, Signals, Walk};
 
 /// Note: the entry is in the second set. (`probe` has the notes below.)
 const IN_SECOND: u32 = 0x1_0000;
@@ -74,6 +79,7 @@ pub(crate) struct Native {
     files: Files,
     knocker: Option<Knocker>,
     mounts: MountTable,
+    signals: Signals,
 }
 
 /// Where a thread waits.
@@ -95,6 +101,7 @@ pub(crate) struct Found {
     first: Batch,
     nested: Batch,
     telling: Telling,
+    signals: Walk,
 }
 
 impl Native {
@@ -155,6 +162,17 @@ impl Native {
         // nothing to silence.
         let _ = knocker.quench();
         self.files.take_mail();
+    }
+
+    /// The signals, and where their descriptors go.
+    fn signals(&mut self) -> Result<(&mut Signals, Place<'_>)> {
+        let place = Place {
+            queue: self.number,
+            doorbell: self.doorbell.as_ref().ok_or(Errno::EBADF)?,
+            rung: pack_private(self.cookie, SIGNALS),
+            blocked: pack_private(self.cookie, BLOCKED),
+        };
+        Ok((&mut self.signals, place))
     }
 
     fn private(&self, slot: u32) -> u64 {
@@ -238,6 +256,7 @@ impl Platform for Native {
     type Found = Found;
 
     const BATCH: usize = epoll::BATCH;
+    const SIGNALS: i32 = signals::LAST;
 
     fn open(spare: Option<Native>) -> Result<(Native, Descriptor)> {
         // The private descriptor first: kqueue() returns the lowest number.
@@ -264,6 +283,7 @@ impl Platform for Native {
             knocker: None,
             files: Files::new(),
             mounts: MountTable::new(),
+            signals: Signals::new(),
         };
         Ok((native, number))
     }
@@ -284,6 +304,7 @@ impl Platform for Native {
             || self.knocker.as_ref().is_some_and(|knocker| knocker.number() == number)
             || self.files.number() == Some(number)
             || self.mounts.owns(number)
+            || self.signals.owns(number)
     }
 
     fn reach(&mut self, number: Descriptor) {
@@ -303,6 +324,7 @@ impl Platform for Native {
         self.files = Files::new();
         self.knocker = None;
         self.mounts = MountTable::new();
+        self.signals.retire();
         // One that found no place above is in the application's way.
         self.doorbell = self.doorbell.take().filter(Private::is_high);
     }
@@ -315,6 +337,7 @@ impl Platform for Native {
         self.knocker = None;
         self.files.disown();
         self.mounts.disown();
+        self.signals.disown();
     }
 
     fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source> {
@@ -457,6 +480,31 @@ impl Platform for Native {
         }
     }
 
+    fn watch_signal(&mut self, signal: i32, token: Token, on: bool) -> Result<()> {
+        // The descriptors must not go into a stranger's set.
+        if !self.prove() {
+            return Err(Errno::EBADF);
+        }
+        let (signals, place) = self.signals()?;
+        signals.watch(signal, token, on, place)
+    }
+
+    fn arm_signal(&mut self, signal: i32, token: Token, on: bool) {
+        self.signals.arm(signal, token, on);
+    }
+
+    fn unwatch_signal(&mut self, signal: i32, token: Token) {
+        self.signals.unwatch(signal, token);
+    }
+
+    fn count_signal(&mut self, signal: i32, token: Token) -> u64 {
+        self.signals.count(signal, token)
+    }
+
+    fn is_missed(&self) -> bool {
+        !self.signals.is_empty()
+    }
+
     fn bell(&mut self, bell: Bell) -> Result<()> {
         let Some(doorbell) = &self.doorbell else { return Err(Errno::EBADF) };
         doorbell::set(self.number, doorbell.number(), bell, self.private(BELL))?;
@@ -508,7 +556,12 @@ impl Platform for Native {
     }
 
     fn found() -> Found {
-        Found { first: Batch::new(), nested: Batch::new(), telling: Telling::NOTHING }
+        Found {
+            first: Batch::new(),
+            nested: Batch::new(),
+            telling: Telling::NOTHING,
+            signals: Walk::DONE,
+        }
     }
 
     #[inline]
@@ -531,16 +584,27 @@ impl Platform for Native {
 
     #[inline]
     fn about_to_wait() {
-        // No signal is hooked.
+        signals::about_to_wait();
     }
 
     fn interrupted_in_vain() -> bool {
-        false
+        signals::interrupted_in_vain()
     }
 
     fn attend(&mut self, found: &mut Found) -> Result<bool> {
-        self.mounts.look()?;
-        Ok(self.mounts.tell(&mut found.telling))
+        let mut hints = false;
+        if !self.signals.is_empty() {
+            let (signals, place) = self.signals()?;
+            let walk = signals.attend(place)?;
+            found.signals = walk.unwrap_or(Walk::DONE);
+            hints = walk.is_some();
+        }
+        // What has been found is handed over first; the rest is still there.
+        match self.mounts.look() {
+            Err(error) if !hints => return Err(error),
+            _ => {}
+        }
+        Ok(self.mounts.tell(&mut found.telling) || hints)
     }
 
     #[inline]
@@ -556,6 +620,9 @@ impl Platform for Native {
                 return Ok(Some(Hint::Watched(token, epoll::readiness(event.events))));
             }
             if let Some(token) = self.files.next() {
+                return Ok(Some(Hint::Watched(token, Readiness::IN)));
+            }
+            if let Some(token) = self.signals.next(&mut found.signals) {
                 return Ok(Some(Hint::Watched(token, Readiness::IN)));
             }
             if let Some(token) = self.mounts.next(&mut found.telling) {
@@ -584,6 +651,11 @@ impl Platform for Native {
                 }
                 FILES => self.files.read(),
                 KNOCK => self.knocked(),
+                SIGNALS => found.signals = self.signals.rung(),
+                BLOCKED => {
+                    self.signals.take_blocked();
+                    found.signals = self.signals.rung();
+                }
                 MOUNTS => {
                     // If it cannot be read now, the next call attends to it.
                     let _ = self.mounts.look();
