@@ -31,7 +31,15 @@ pub const EVFILT_WRITE: c_short = -2;
 /// Defined because BSD programs name it; kevent() answers ENXIO, as FreeBSD
 /// does: aio requests are attached through struct sigevent there.
 pub const EVFILT_AIO: c_short = -3;
-pub(crate) const EVFILT_VNODE: c_short = -4;
+/// Something happens to a file or a directory.
+///
+/// `ident` is a descriptor of it, `fflags` the notes wanted. If one of those
+/// that an operation has is wanted, all of them are returned: NOTE_WRITE gets
+/// NOTE_WRITE and NOTE_EXTEND of an append. They are collected in `fflags` until
+/// they are returned with EV_CLEAR, and by a disabled knote too; without
+/// EV_CLEAR they stay, and every call returns them. `data` is 0. It is the open
+/// file that is watched, not its name. EINVAL: a socket, a pipe or a queue.
+pub const EVFILT_VNODE: c_short = -4;
 pub(crate) const EVFILT_PROC: c_short = -5;
 /// A signal is sent to the process, or to one of its threads.
 ///
@@ -126,6 +134,33 @@ pub const NOTE_OOB: c_uint = 0x0004;
 pub const VQ_MOUNT: c_uint = 0x0008;
 /// FS: a file system was unmounted, or a mount was moved.
 pub const VQ_UNMOUNT: c_uint = 0x0010;
+
+/// VNODE: the last name of the file is gone, or the directory is.
+pub const NOTE_DELETE: c_uint = 0x0001;
+/// VNODE: it was written, or a directory's entries have changed.
+pub const NOTE_WRITE: c_uint = 0x0002;
+/// VNODE: it has become larger; of a directory, an entry was moved in or out.
+pub const NOTE_EXTEND: c_uint = 0x0004;
+/// VNODE: mode, owner, times or extended attributes were changed, or it was cut.
+pub const NOTE_ATTRIB: c_uint = 0x0008;
+/// VNODE: the number of its links has changed, and is not 0; of a directory,
+/// that of its subdirectories.
+pub const NOTE_LINK: c_uint = 0x0010;
+/// VNODE: it was renamed.
+pub const NOTE_RENAME: c_uint = 0x0020;
+/// VNODE: its file system was taken away; the event has EV_EOF, wanted or not.
+/// Linux does not do that to a file that is open.
+pub const NOTE_REVOKE: c_uint = 0x0040;
+/// VNODE: it was cut.
+pub const NOTE_TRUNCATE: c_uint = 0x0080;
+/// VNODE: a descriptor of it that could not write was closed.
+pub const NOTE_CLOSE: c_uint = 0x0100;
+/// VNODE: a descriptor of it that could write was closed.
+pub const NOTE_CLOSE_WRITE: c_uint = 0x0200;
+/// VNODE: it was read.
+pub const NOTE_READ: c_uint = 0x0400;
+/// VNODE: it was opened.
+pub const NOTE_OPEN: c_uint = 0x0800;
 
 /// TIMER: `data` is in seconds.
 pub const NOTE_SECONDS: c_uint = 0x0001;

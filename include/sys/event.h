@@ -66,6 +66,18 @@ struct timespec;
 #define EVFILT_AIO (-3)
 
 /*
+ * Something happens to a file or a directory.
+ *
+ * ident is a descriptor of it, fflags the notes wanted. If one of those
+ * that an operation has is wanted, all of them are returned: NOTE_WRITE gets
+ * NOTE_WRITE and NOTE_EXTEND of an append. They are collected in fflags until
+ * they are returned with EV_CLEAR, and by a disabled knote too; without
+ * EV_CLEAR they stay, and every call returns them. data is 0. It is the open
+ * file that is watched, not its name. EINVAL: a socket, a pipe or a queue.
+ */
+#define EVFILT_VNODE (-4)
+
+/*
  * A signal is sent to the process, or to one of its threads.
  *
  * ident is the signal; one that does not exist is EINVAL. The signal does
@@ -227,6 +239,68 @@ struct timespec;
  * FS: a file system was unmounted, or a mount was moved.
  */
 #define VQ_UNMOUNT 16
+
+/*
+ * VNODE: the last name of the file is gone, or the directory is.
+ */
+#define NOTE_DELETE 0x0001
+
+/*
+ * VNODE: it was written, or a directory's entries have changed.
+ */
+#define NOTE_WRITE 0x0002
+
+/*
+ * VNODE: it has become larger; of a directory, an entry was moved in or out.
+ */
+#define NOTE_EXTEND 0x0004
+
+/*
+ * VNODE: mode, owner, times or extended attributes were changed, or it was cut.
+ */
+#define NOTE_ATTRIB 0x0008
+
+/*
+ * VNODE: the number of its links has changed, and is not 0; of a directory,
+ * that of its subdirectories.
+ */
+#define NOTE_LINK 0x0010
+
+/*
+ * VNODE: it was renamed.
+ */
+#define NOTE_RENAME 0x0020
+
+/*
+ * VNODE: its file system was taken away; the event has EV_EOF, wanted or not.
+ * Linux does not do that to a file that is open.
+ */
+#define NOTE_REVOKE 0x0040
+
+/*
+ * VNODE: it was cut.
+ */
+#define NOTE_TRUNCATE 0x0080
+
+/*
+ * VNODE: a descriptor of it that could not write was closed.
+ */
+#define NOTE_CLOSE 0x0100
+
+/*
+ * VNODE: a descriptor of it that could write was closed.
+ */
+#define NOTE_CLOSE_WRITE 0x0200
+
+/*
+ * VNODE: it was read.
+ */
+#define NOTE_READ 0x0400
+
+/*
+ * VNODE: it was opened.
+ */
+#define NOTE_OPEN 0x0800
 
 /*
  * TIMER: data is in seconds.

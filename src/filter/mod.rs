@@ -18,6 +18,7 @@ mod read;
 mod signal;
 mod timer;
 mod user;
+mod vnode;
 mod write;
 
 use crate::clock::Moment;
@@ -112,10 +113,12 @@ pub(crate) fn find<P: Platform>(filter: c_short) -> Result<&'static dyn Filter<P
         EVFILT_SIGNAL => Ok(&signal::Signal),
         EVFILT_TIMER => Ok(&timer::Timer),
         EVFILT_USER => Ok(&user::User),
+        EVFILT_VNODE => Ok(&vnode::Vnode),
         // Natively a kevent() with it is refused so, too.
         EVFILT_AIO => Err(Errno::ENXIO),
-        EVFILT_VNODE | EVFILT_PROC | EVFILT_NETDEV | EVFILT_LIO | EVFILT_EMPTY
-        | EVFILT_PROCDESC => Err(Errno::ENOSYS),
+        EVFILT_PROC | EVFILT_NETDEV | EVFILT_LIO | EVFILT_EMPTY | EVFILT_PROCDESC => {
+            Err(Errno::ENOSYS)
+        }
         _ => Err(Errno::EINVAL),
     }
 }

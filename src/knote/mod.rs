@@ -63,6 +63,8 @@ pub(crate) enum Body {
         told: Mounts,
         seen: Mounts,
     },
+    /// VNODE. What is collected stands with the platform.
+    Vnode(Source),
 }
 
 #[derive(Copy, Clone, Debug)]

@@ -4,7 +4,7 @@
 
 use super::apply::Applied;
 use super::{Caller, Home, Queue, Stop, Wake};
-use crate::clock::Patience;
+use crate::clock::{Moment, Patience};
 use crate::errno::Errno;
 use crate::event::{EV_EOF, Kevent};
 use crate::filter::{self, Filter, Outcome, Report, Touch};
@@ -195,7 +195,7 @@ impl<P: Platform> Queue<P> {
             self.ready.push(slot);
         }
         // It went off, and stays so until it is set again.
-        self.alarm = Some(crate::clock::Moment(0));
+        self.alarm = Some(Moment(0));
     }
 
     fn hinted<C: Caller>(&mut self, token: Token, seen: Readiness, crowded: bool, caller: &mut C) {
@@ -247,14 +247,20 @@ impl<P: Platform> Queue<P> {
                 if knote.is_spent() {
                     rearm(filter, knote, &mut self.port, token);
                 }
-                return self.look_again(slot, again);
+                if let Some(at) = again {
+                    self.look_again(slot, at);
+                }
+                return;
             }
             Ok(Outcome::Gate(again)) => {
                 if !knote.is_gated() {
                     knote.gate(true);
                     rearm(filter, knote, &mut self.port, token);
                 }
-                return self.look_again(slot, again);
+                if let Some(at) = again {
+                    self.look_again(slot, at);
+                }
+                return;
             }
             Err(error) if error.passes() => {
                 // No answer just now. What made us ask must not be lost; only
@@ -293,8 +299,13 @@ impl<P: Platform> Queue<P> {
         }
     }
 
-    fn look_again(&mut self, slot: Slot, again: Option<crate::clock::Moment>) {
-        if let Some(at) = again {
+    /// Sets a knote's alarm. The room was made with the knote, unless what
+    /// watched it was lost since; should there be none, nothing can be done
+    /// until something else leads here again.
+    pub(super) fn look_again(&mut self, slot: Slot, at: Moment) {
+        let has_room = self.alarms.has_room(slot)
+            || self.alarms.reserve(slot).and_then(|()| self.port.prepare_alarm()).is_ok();
+        if has_room {
             self.alarms.set(slot, at);
         }
     }

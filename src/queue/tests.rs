@@ -10,6 +10,7 @@ mod against_model;
 mod except;
 mod fs;
 mod signals;
+mod vnode;
 
 use super::{Caller, Home, Queue, Stop, kevent};
 use crate::clock::{Moment, Patience, Span};

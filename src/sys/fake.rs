@@ -14,8 +14,8 @@
 #![forbid(unsafe_code)]
 
 use super::{
-    Arm, Bell, Cancel, Class, Descriptor, Hint, Mounts, Platform, Readiness, Sample, Side, Source,
-    Token,
+    Arm, Bell, Cancel, Class, Descriptor, FileNotes, Hint, Mounts, Platform, Readiness, Sample,
+    Side, Source, Token,
 };
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
@@ -138,6 +138,9 @@ pub(crate) enum Verb {
     Rearm,
     Unwatch,
     Sample,
+    WatchFile,
+    WantFile,
+    FileNotes,
     Bell,
     Ring,
     PrepareAlarm,
@@ -162,6 +165,18 @@ struct Watch {
     edge: bool,
 }
 
+/// A file whose operations are collected. Unlike a watch it outlives its
+/// number, and may give a hint after that.
+#[derive(Copy, Clone, Debug)]
+struct Collected {
+    object: usize,
+    token: Token,
+    want: u32,
+    found: FileNotes,
+    /// Something was collected, and no wait has taken the hint.
+    edge: bool,
+}
+
 #[derive(Copy, Clone, Debug)]
 enum Entry {
     Bell,
@@ -169,6 +184,7 @@ enum Entry {
     Watch(Watch),
     Signal(Signal),
     Mounts(Watcher),
+    File(Collected),
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -288,6 +304,39 @@ pub(crate) fn quietly(fd: Descriptor, change: impl FnOnce(&mut Object)) {
     machine(|machine| match machine.numbers.get(&fd) {
         Some(&Thing::Object(object)) => change(&mut machine.objects[object]),
         _ => panic!("{fd} is no object"),
+    });
+}
+
+/// An operation on a file, that has this set of notes.
+pub(crate) fn operate(fd: Descriptor, notes: u32) {
+    collect(fd, |file| {
+        if file.want & notes != 0 {
+            file.found.notes |= notes;
+            file.edge = true;
+        }
+    });
+}
+
+/// A file's file system is taken away.
+pub(crate) fn revoke(fd: Descriptor) {
+    collect(fd, |file| {
+        file.found.revoked = true;
+        file.edge = true;
+    });
+}
+
+fn collect(fd: Descriptor, change: impl Fn(&mut Collected)) {
+    machine(|machine| {
+        let Some(&Thing::Object(object)) = machine.numbers.get(&fd) else {
+            panic!("{fd} is no object")
+        };
+        for entry in machine.sets.iter_mut().flat_map(|set| &mut set.entries) {
+            if let Entry::File(file) = entry
+                && file.object == object
+            {
+                change(file);
+            }
+        }
     });
 }
 
@@ -473,6 +522,10 @@ impl Machine {
                 let moved = on && self.count_of(signal) != told;
                 moved.then_some(Hint::Watched(token, Readiness::IN))
             }
+            Entry::File(file) => {
+                let hints = file.edge && self.objects[file.object].wakes;
+                hints.then_some(Hint::Watched(file.token, Readiness::IN))
+            }
         }
     }
 
@@ -512,6 +565,7 @@ impl Machine {
                     let arm = if spent { Arm::Off } else { watch.arm };
                     Entry::Watch(Watch { arm, edge: false, ..watch })
                 }
+                Entry::File(file) => Entry::File(Collected { edge: false, ..file }),
             });
         }
         found.hints.len()
@@ -525,6 +579,32 @@ impl Machine {
                 if watch.token == token && Thing::Object(watch.object) == *thing)
         };
         self.sets[set].entries.iter().position(is_it).ok_or(Errno::ENOENT)
+    }
+}
+
+impl Machine {
+    /// The file collected under this place, if its number still is that file.
+    fn file(&mut self, set: usize, fd: Descriptor, place: u32) -> Result<usize> {
+        let Some(thing) = self.numbers.get(&fd) else { return Err(Errno::EBADF) };
+        let Thing::Object(object) = *thing else { return Err(Errno::ENOENT) };
+        let at = self.place(set, place).ok_or(Errno::ENOENT)?;
+        match self.sets[set].entries[at] {
+            Entry::File(file) if file.object == object => Ok(at),
+            _ => Err(Errno::ENOENT),
+        }
+    }
+
+    /// The slot of its token is a file's place.
+    fn place(&self, set: usize, place: u32) -> Option<usize> {
+        let is_it = |entry: &Entry| matches!(entry, Entry::File(file) if file.token.slot == place);
+        self.sets[set].entries.iter().position(is_it)
+    }
+
+    fn file_mut(&mut self, set: usize, at: usize) -> &mut Collected {
+        match &mut self.sets[set].entries[at] {
+            Entry::File(file) => file,
+            other => panic!("{other:?} is no file"),
+        }
     }
 }
 
@@ -811,6 +891,71 @@ impl Platform for Fake {
             machine.called(Verb::Mounts)?;
             let (mounted, unmounted) = machine.mounts;
             Ok(Mounts { mounted, unmounted })
+        })
+    }
+
+    fn watch_file(&mut self, fd: Descriptor, want: u32, token: Token) -> Result<Source> {
+        let set = self.set;
+        machine(|machine| {
+            machine.called(Verb::WatchFile)?;
+            let object = match machine.numbers.get(&fd) {
+                None => return Err(Errno::EBADF),
+                Some(Thing::Set(_)) => return Err(Errno::EINVAL),
+                Some(Thing::Object(object)) => *object,
+            };
+            if machine.objects[object].class != Class::File {
+                return Err(Errno::EINVAL);
+            }
+            assert!(machine.place(set, token.slot).is_none(), "an entry was left behind");
+            let found = FileNotes::default();
+            let file = Collected { object, token, want, found, edge: false };
+            machine.sets[set].entries.push_back(Entry::File(file));
+            let wakes = machine.objects[object].wakes;
+            Ok(Source { repeats: false, wakes, notes: 0, place: token.slot })
+        })
+    }
+
+    fn want_file(&mut self, fd: Descriptor, source: &mut Source, want: u32) -> Result<()> {
+        let set = self.set;
+        machine(|machine| {
+            machine.called(Verb::WantFile)?;
+            let at = machine.file(set, fd, source.place);
+            if at.is_err() {
+                let gone = machine.place(set, source.place);
+                gone.map(|at| machine.sets[set].entries.remove(at));
+            }
+            machine.file_mut(set, at?).want = want;
+            Ok(())
+        })
+    }
+
+    fn file_notes(&mut self, fd: Descriptor, source: &mut Source) -> Result<FileNotes> {
+        let set = self.set;
+        machine(|machine| {
+            machine.called(Verb::FileNotes)?;
+            let at = machine.file(set, fd, source.place)?;
+            let file = *machine.file_mut(set, at);
+            source.wakes = machine.objects[file.object].wakes;
+            Ok(file.found)
+        })
+    }
+
+    fn forget_file_notes(&mut self, source: &Source) {
+        let set = self.set;
+        machine(|machine| {
+            if let Some(at) = machine.place(set, source.place) {
+                machine.file_mut(set, at).found = FileNotes::default();
+            }
+        });
+    }
+
+    fn unwatch_file(&mut self, fd: Descriptor, source: Source) -> Result<()> {
+        let set = self.set;
+        machine(|machine| {
+            let verified = machine.file(set, fd, source.place);
+            let at = machine.place(set, source.place);
+            at.map(|at| machine.sets[set].entries.remove(at));
+            verified.map(|_| ())
         })
     }
 

@@ -27,6 +27,7 @@
 
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
+use core::ffi::c_uint;
 
 /// A descriptor of the application's, or one of ours.
 pub(crate) type Descriptor = i32;
@@ -161,6 +162,15 @@ pub(crate) struct Sample {
 pub(crate) struct Mounts {
     pub(crate) mounted: u32,
     pub(crate) unmounted: u32,
+}
+
+/// What has been collected of a file.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct FileNotes {
+    /// NOTE_ bits of EVFILT_VNODE, those of whole operations.
+    pub(crate) notes: c_uint,
+    /// The file system has been taken away under it.
+    pub(crate) revoked: bool,
 }
 
 /// What a wait found.
@@ -302,6 +312,26 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
 
     /// The counts at this moment.
     fn mounts(&mut self) -> Result<Mounts>;
+
+    /// Begins to collect what happens to a file, from now on. An operation is
+    /// collected, with the set of its notes, if one of them is in `want`
+    /// (NOTE_ bits of EVFILT_VNODE); then there is a hint, unless
+    /// [`Source::wakes`] says that there will be none. EBADF: not open. EINVAL:
+    /// no file.
+    fn watch_file(&mut self, fd: Descriptor, want: c_uint, token: Token) -> Result<Source>;
+
+    /// Wants other notes from now on; what is collected stays. Fails as
+    /// `rearm` does.
+    fn want_file(&mut self, fd: Descriptor, source: &mut Source, want: c_uint) -> Result<()>;
+
+    /// What has been collected. Fails as `verify` does.
+    fn file_notes(&mut self, fd: Descriptor, source: &mut Source) -> Result<FileNotes>;
+
+    /// Collects afresh.
+    fn forget_file_notes(&mut self, source: &Source);
+
+    /// Stops collecting. Fails as `rearm` does; it is over in any case.
+    fn unwatch_file(&mut self, fd: Descriptor, source: Source) -> Result<()>;
 
     /// Begins to watch a signal, which the application gets as before. If
     /// `on`, it gives hints. EBADF: the number last reached is not the queue.

@@ -19,6 +19,7 @@ SAME(LIBKQUEUE, 1);
 SAME(EVFILT_READ, -1);
 SAME(EVFILT_WRITE, -2);
 SAME(EVFILT_AIO, -3);
+SAME(EVFILT_VNODE, -4);
 SAME(EVFILT_SIGNAL, -6);
 SAME(EVFILT_TIMER, -7);
 SAME(EVFILT_USER, -11);
@@ -48,6 +49,19 @@ SAME(NOTE_OOB, 0x0004);
 
 SAME(VQ_MOUNT, 0x0008);
 SAME(VQ_UNMOUNT, 0x0010);
+
+SAME(NOTE_DELETE, 0x0001);
+SAME(NOTE_WRITE, 0x0002);
+SAME(NOTE_EXTEND, 0x0004);
+SAME(NOTE_ATTRIB, 0x0008);
+SAME(NOTE_LINK, 0x0010);
+SAME(NOTE_RENAME, 0x0020);
+SAME(NOTE_REVOKE, 0x0040);
+SAME(NOTE_TRUNCATE, 0x0080);
+SAME(NOTE_CLOSE, 0x0100);
+SAME(NOTE_CLOSE_WRITE, 0x0200);
+SAME(NOTE_READ, 0x0400);
+SAME(NOTE_OPEN, 0x0800);
 
 SAME(NOTE_MSECONDS, 0);
 SAME(NOTE_SECONDS, 1);
@@ -89,7 +103,7 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
  * A name is the feature test for what it names: what does not work yet, or
  * never will, has none.
  */
-#if defined(EVFILT_VNODE) || defined(EVFILT_PROC) ||                          \
+#if defined(EVFILT_PROC) ||                                                   \
     defined(EVFILT_NETDEV) || defined(EVFILT_LIO) ||                          \
     defined(EVFILT_EMPTY) || defined(EVFILT_PROCDESC) ||                      \
     defined(EVFILT_SENDFILE) ||                                               \
@@ -105,12 +119,6 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
 #endif
 #if defined(NOTE_EOF)
 #error "the name of a READ note that does not work is defined"
-#endif
-#if defined(NOTE_DELETE) || defined(NOTE_WRITE) || defined(NOTE_EXTEND) ||    \
-    defined(NOTE_ATTRIB) || defined(NOTE_LINK) || defined(NOTE_RENAME) ||     \
-    defined(NOTE_REVOKE) || defined(NOTE_TRUNCATE) || defined(NOTE_OPEN) ||   \
-    defined(NOTE_CLOSE) || defined(NOTE_CLOSE_WRITE) || defined(NOTE_READ)
-#error "the name of a VNODE note is defined, and VNODE does not work"
 #endif
 #if defined(NOTE_EXIT) || defined(NOTE_FORK) || defined(NOTE_EXEC) ||         \
     defined(NOTE_PCTRLMASK) || defined(NOTE_PDATAMASK) ||                     \

@@ -6,9 +6,11 @@
 #include "io.h"
 #include "mounts.h"
 
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 
 #define READ_ADD(kq, fd, flags)                                               \
@@ -213,6 +215,198 @@ TEST(memfd_at_its_end_makes_the_queue_readable_at_times)
 	EXPECT_READ(kq, fd, 0, 3);
 	CHECK_EQ(close(fd), 0);
 	CHECK_EQ(close(kq), 0);
+}
+
+/* EVFILT_VNODE */
+
+#define VNODE_ADD(kq, fd, flags, want)                                        \
+	CHANGE(kq, (uintptr_t)(fd), EVFILT_VNODE, EV_ADD | (flags), want, 0,  \
+	    UDATA(3))
+#define EXPECT_NOTES(kq, fd, flags, notes)                                    \
+	EXPECT(kq, (uintptr_t)(fd), EVFILT_VNODE, EV_ADD | (flags), notes, 0, \
+	    UDATA(3))
+#define ALL_NOTES 0x0fffu
+
+TEST(vnode_keeps_its_file_system_and_is_never_revoked)
+{
+	char dir[SCRATCH_PATH], path[SCRATCH_PATH + 8];
+	int kq, fd;
+	scratch_directory(dir);
+	snprintf(path, sizeof path, "%s/f", dir);
+	IN_CHILD({
+		if (unshare(CLONE_NEWNS) != 0 ||
+		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+		    mount("none", dir, "tmpfs", 0, NULL) != 0)
+			SKIP("no mount namespace is allowed here");
+		fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+		CHECK(fd >= 0);
+		kq = new_queue();
+		VNODE_ADD(kq, fd, EV_CLEAR, NOTE_REVOKE | NOTE_WRITE);
+		CHECK_FAILS(umount2(dir, 0), EBUSY);
+		CHECK_EQ(umount2(dir, MNT_DETACH), 0);
+		EXPECT_QUIET(kq);
+		put(fd, 1);
+		EXPECT_NOTES(kq, fd, EV_CLEAR, NOTE_WRITE | NOTE_EXTEND);
+		EXPECT_QUIET(kq);
+	});
+	CHECK_EQ(rmdir(dir), 0);
+}
+
+TEST(vnode_operations_between_two_looks_are_told_as_their_sum)
+{
+	char path[SCRATCH_PATH], other[SCRATCH_PATH + 8];
+	int kq = new_queue(), fd = scratch_file(path, 10);
+	snprintf(other, sizeof other, "%s-2", path);
+	VNODE_ADD(kq, fd, EV_CLEAR, ALL_NOTES);
+	/* Cut, and as large as before again. */
+	CHECK_EQ(ftruncate(fd, 0), 0);
+	CHECK_EQ(pwrite(fd, "0123456789", 10, 0), 10);
+	EXPECT_NOTES(kq, fd, EV_CLEAR, NOTE_WRITE);
+	/* As many links as before. */
+	CHECK_EQ(link(path, other), 0);
+	CHECK_EQ(unlink(other), 0);
+	EXPECT_NOTES(kq, fd, EV_CLEAR, NOTE_ATTRIB);
+	/* Growth is growth, written or not. */
+	CHECK_EQ(ftruncate(fd, 20), 0);
+	EXPECT_NOTES(kq, fd, EV_CLEAR, NOTE_WRITE | NOTE_EXTEND);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(unlink(path), 0);
+	CHECK_EQ(close(fd), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(vnode_of_a_disabled_knote_makes_the_queue_readable_once)
+{
+	char path[SCRATCH_PATH];
+	int kq = new_queue(), fd = scratch_file(path, 10);
+	VNODE_ADD(kq, fd, EV_CLEAR | EV_DISABLE, ALL_NOTES);
+	put(fd, 1);
+	CHECK(readable(kq));
+	EXPECT_QUIET(kq);
+	CHECK_EQ(unlink(path), 0);
+	CHECK_EQ(close(fd), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(vnode_of_a_directory_hears_its_children_for_nothing)
+{
+	char dir[SCRATCH_PATH], path[SCRATCH_PATH + 8];
+	int kq = new_queue(), fd, at;
+	scratch_directory(dir);
+	snprintf(path, sizeof path, "%s/f", dir);
+	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	at = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(fd >= 0 && at >= 0);
+	VNODE_ADD(kq, at, EV_CLEAR, NOTE_ATTRIB);
+	CHECK_EQ(fchmod(fd, 0640), 0);
+	CHECK(readable(kq));
+	EXPECT_QUIET(kq);
+	CHECK_EQ(unlink(path), 0);
+	CHECK_EQ(rmdir(dir), 0);
+	CHECK_EQ(close(at), 0);
+	CHECK_EQ(close(fd), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(vnode_that_was_closed_makes_the_queue_readable_once)
+{
+	char path[SCRATCH_PATH];
+	int kq = new_queue(), fd = scratch_file(path, 10), other = dup(fd);
+	VNODE_ADD(kq, fd, 0, ALL_NOTES);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(fd), 0);
+	put(other, 1);
+	CHECK(readable(kq));
+	EXPECT_QUIET(kq);
+	put(other, 1);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(unlink(path), 0);
+	CHECK_EQ(close(other), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(vnode_that_is_looked_at_tells_what_a_look_shows)
+{
+	char path[SCRATCH_PATH], other[SCRATCH_PATH + 8], byte;
+	int kq, fd = scratch_file(path, 10);
+	snprintf(other, sizeof other, "%s-2", path);
+	if (!limit_inotify("instances", 0))
+		SKIP("inotify's limits cannot be lowered here");
+	kq = new_queue();
+	VNODE_ADD(kq, fd, EV_CLEAR, ALL_NOTES);
+	/* Late, but then at once. */
+	put(fd, 1);
+	CHECK(!readable(kq));
+	wait_poll(kq, POLLIN);
+	EXPECT_NOTES(kq, fd, EV_CLEAR, NOTE_WRITE);
+	/* A rename shows as a change of something. */
+	CHECK_EQ(rename(path, other), 0);
+	EXPECT_NOTES(kq, fd, EV_CLEAR, NOTE_ATTRIB);
+	/* Opening, reading and closing leave no trace. */
+	CHECK_EQ(close(open(other, O_RDONLY | O_CLOEXEC)), 0);
+	CHECK_EQ(pread(fd, &byte, 1, 0), 1);
+	looked_at_again(kq, 100000000);
+	CHECK_EQ(unlink(other), 0);
+	CHECK_EQ(close(fd), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(vnode_events_beyond_the_kernels_room_lose_their_detail)
+{
+	char path[SCRATCH_PATH], other[SCRATCH_PATH + 8];
+	int i, kq = new_queue(), fd = scratch_file(path, 10);
+	int noise = nameless_file(1);
+	snprintf(other, sizeof other, "%s-2", path);
+	VNODE_ADD(kq, noise, EV_CLEAR, ALL_NOTES);
+	VNODE_ADD(kq, fd, EV_CLEAR, ALL_NOTES);
+	CHANGE(kq, (uintptr_t)noise, EVFILT_VNODE, EV_DISABLE, ALL_NOTES, 0,
+	    NULL);
+	for (i = 0; i < 20000; i++) {
+		CHECK_EQ(pwrite(noise, "x", 1, 0), 1);
+		CHECK_EQ(fchmod(noise, 0640), 0);
+	}
+	CHECK_EQ(rename(path, other), 0);
+	CHECK_EQ(close(open(other, O_RDONLY | O_CLOEXEC)), 0);
+	EXPECT_NOTES(kq, fd, EV_CLEAR, NOTE_ATTRIB);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(unlink(other), 0);
+	CHECK_EQ(close(fd), 0);
+	CHECK_EQ(close(noise), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* What wakes a queue that shares an instance stands between, as a set. */
+TEST(vnode_that_shares_an_instance_costs_one_level_of_nesting)
+{
+	int i, kq[3], outer[4], fd = nameless_file(1);
+	/* Two of their own, and the one to be shared. */
+	if (!limit_inotify("instances", 3))
+		SKIP("inotify's limits cannot be lowered here");
+	for (i = 0; i < 3; i++) {
+		kq[i] = new_queue();
+		VNODE_ADD(kq[i], fd, EV_CLEAR, ALL_NOTES);
+	}
+	put(fd, 1);
+	for (i = 0; i < 3; i++) {
+		EXPECT_NOTES(kq[i], fd, EV_CLEAR, NOTE_WRITE);
+		EXPECT_QUIET(kq[i]);
+	}
+	for (i = 0; i < 4; i++) {
+		int below = i == 0 ? kq[2] : outer[i - 1];
+		outer[i] = new_queue();
+		if (i < 3)
+			READ_ADD(outer[i], below, 0);
+		else
+			CHECK_FAILS(change(outer[i], (uintptr_t)below,
+			    EVFILT_READ, EV_ADD, 0, 0, NULL), EINVAL);
+	}
+	put(fd, 1);
+	EXPECT_READ(outer[2], outer[1], 0, 1);
+	for (i = 0; i < 4; i++)
+		CHECK_EQ(close(outer[i]), 0);
+	for (i = 0; i < 3; i++)
+		CHECK_EQ(close(kq[i]), 0);
+	CHECK_EQ(close(fd), 0);
 }
 
 /* A descriptor closed while its file lives on elsewhere */

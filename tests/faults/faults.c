@@ -543,6 +543,8 @@ syscall(long number, ...)
 		return -1;
 	if (number == SYS_rt_sigtimedwait && fails(SIGTIMEDWAIT))
 		return -1;
+	if (number == SYS_read && fails(READ))
+		return -1;
 	return real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
@@ -989,6 +991,71 @@ descriptors(struct queue *q)
 	collect(q);
 }
 
+static void
+becomes_ready(struct queue *q, int fd)
+{
+	find(q, (uintptr_t)fd, EVFILT_VNODE)->ready = true;
+}
+
+/* What happens to files, told or looked at, in two queues at once. */
+static void
+files(struct queue *q)
+{
+	char name[] = "dir-XXXXXX";
+	int file, twin, dir, closed;
+	file = open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	CHECK(file != -1);
+	twin = fcntl(file, F_DUPFD_CLOEXEC, 0);
+	closed = fcntl(file, F_DUPFD_CLOEXEC, 0);
+	CHECK(twin != -1 && closed != -1);
+	CHECK(mkdtemp(name) != NULL);
+	dir = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(dir != -1);
+
+	open_queue(&other);
+	add(q, (uintptr_t)file, EVFILT_VNODE, 0, NOTE_WRITE, 0, false, 0);
+	add(&other, (uintptr_t)file, EVFILT_VNODE, EV_CLEAR, NOTE_EXTEND, 0,
+	    false, 0);
+	put(file, "abc");
+	becomes_ready(q, file);
+	becomes_ready(&other, file);
+	collect(q);
+	collect(&other);
+	/* It comes to a watch for which something may wait to be read. */
+	put(file, "abc");
+	becomes_ready(&other, file);
+	add(q, (uintptr_t)twin, EVFILT_VNODE, EV_DISPATCH, NOTE_ATTRIB, 0,
+	    false, 0);
+	add(q, (uintptr_t)closed, EVFILT_VNODE, 0, NOTE_ATTRIB, 0, false, 0);
+	collect(&other);
+	CHECK_EQ(fchmod(file, 0640), 0);
+	becomes_ready(q, twin);
+	becomes_ready(q, closed);
+	collect(q);
+	drop(q, find(q, (uintptr_t)closed, EVFILT_VNODE));
+	close(closed);
+	touch(q, (uintptr_t)twin, EVFILT_VNODE, EV_ENABLE, NOTE_ATTRIB, true);
+
+	add(q, (uintptr_t)dir, EVFILT_VNODE, EV_CLEAR,
+	    NOTE_DELETE | NOTE_RENAME, 0, false, 0);
+	CHECK_EQ(rmdir(name), 0);
+	becomes_ready(q, dir);
+	collect(q);
+	touch(q, (uintptr_t)dir, EVFILT_VNODE, 0, NOTE_ATTRIB, false);
+
+	delete(q, (uintptr_t)file, EVFILT_VNODE);
+	delete(q, (uintptr_t)twin, EVFILT_VNODE);
+	delete(q, (uintptr_t)dir, EVFILT_VNODE);
+	put(file, "abc");
+	collect(q);
+	becomes_ready(&other, file);
+	collect(&other);
+	close(file);
+	close(twin);
+	close(dir);
+	close(other.fd);
+}
+
 /* A time of day that has passed is reported by every call. */
 #define PASSED NOTE_ABSTIME | NOTE_SECONDS
 
@@ -1280,6 +1347,7 @@ script(void)
 	open_queue(&queue);
 	waits(&queue);
 	descriptors(&queue);
+	files(&queue);
 	timers_and_users(&queue);
 	mounts(&queue);
 	signals(&queue);
@@ -1390,10 +1458,10 @@ SWEEP(eventfd_enomem, EVENTFD, ENOMEM, QUEUES)
 SWEEP(timerfd_create_emfile, TIMERFD_CREATE, EMFILE, 1)
 SWEEP(timerfd_create_enfile, TIMERFD_CREATE, ENFILE, 1)
 SWEEP(timerfd_create_enomem, TIMERFD_CREATE, ENOMEM, 1)
-SWEEP(inotify_init1_emfile, INOTIFY_INIT, EMFILE, 1)
-SWEEP(inotify_init1_enomem, INOTIFY_INIT, ENOMEM, 1)
-SWEEP(inotify_add_watch_enospc, INOTIFY_ADD, ENOSPC, 1)
-SWEEP(inotify_add_watch_enomem, INOTIFY_ADD, ENOMEM, 1)
+SWEEP(inotify_init1_emfile, INOTIFY_INIT, EMFILE, 3)
+SWEEP(inotify_init1_enomem, INOTIFY_INIT, ENOMEM, 3)
+SWEEP(inotify_add_watch_enospc, INOTIFY_ADD, ENOSPC, 6)
+SWEEP(inotify_add_watch_enomem, INOTIFY_ADD, ENOMEM, 6)
 SWEEP(fcntl_dup_emfile, FCNTL_DUP, EMFILE, QUEUES)
 SWEEP(open_emfile, OPEN, EMFILE, 2)
 SWEEP(open_enfile, OPEN, ENFILE, 2)
@@ -1693,6 +1761,8 @@ failing_often(void)
 	keeps_nothing("side", EPOLL_ADD, ENOMEM, side);
 	keeps_nothing("file", FSTAT, ENOMEM, file);
 	keeps_nothing("file's timer", TIMERFD_CREATE, EMFILE, file);
+	file.filter = EVFILT_VNODE;
+	keeps_nothing("vnode", FSTAT, ENOMEM, file);
 	CHECK_EQ(lib_kevent(queue.fd, &side, 1, NULL, 0, NULL), 0);
 	side.filter = EVFILT_WRITE;
 	keeps_nothing("second set", EPOLL_CREATE, EMFILE, side);

@@ -105,6 +105,11 @@ impl Private {
         Private { number, identity }
     }
 
+    /// Takes back into keeping a number that was kept by hand.
+    pub(super) fn again(number: Descriptor, name: &'static [u8]) -> Private {
+        Private { number, identity: Identity::Name(name) }
+    }
+
     #[inline]
     pub(super) fn number(&self) -> Descriptor {
         self.number
@@ -190,6 +195,16 @@ pub(super) fn is_socket(fd: Descriptor) -> Result<bool> {
     Ok(kind == SFlag::S_IFSOCK)
 }
 
+/// Can the process have one more descriptor?
+pub(super) fn is_one_left() -> bool {
+    // SAFETY: two integers in, a new descriptor out.
+    let made = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    if made != -1 {
+        shut(made);
+    }
+    made != -1
+}
+
 /// Is this number open at all?
 pub(super) fn is_open(fd: Descriptor) -> bool {
     fcntl(lend(fd), FcntlArg::F_GETFD).is_ok()
@@ -221,9 +236,19 @@ pub(super) fn proc_path<'a>(
     folder: &str,
     fd: Descriptor,
 ) -> Option<&'a std::ffi::CStr> {
+    proc_path_to(buffer, folder, fd, "")
+}
+
+/// The same, with something after the number.
+pub(super) fn proc_path_to<'a>(
+    buffer: &'a mut [u8; 32],
+    folder: &str,
+    fd: Descriptor,
+    rest: &str,
+) -> Option<&'a std::ffi::CStr> {
     use std::io::Write;
-    let mut rest: &mut [u8] = buffer;
-    write!(rest, "{folder}{fd}\0").ok()?;
+    let mut room: &mut [u8] = buffer;
+    write!(room, "{folder}{fd}{rest}\0").ok()?;
     std::ffi::CStr::from_bytes_until_nul(buffer).ok()
 }
 

@@ -33,8 +33,8 @@ pub(super) const ALARM: u32 = Token::SLOTS + 1;
 pub(super) const SECOND: u32 = Token::SLOTS + 2;
 pub(super) const FILES: u32 = Token::SLOTS + 3;
 pub(super) const KNOCK: u32 = Token::SLOTS + 4;
-pub(super) const THIRD: u32 = Token::SLOTS + 8;
-pub(super) const MOUNTS: u32 = Token::SLOTS + 9;
+pub(super) const THIRD: u32 = Token::SLOTS + 5;
+pub(super) const MOUNTS: u32 = Token::SLOTS + 6;
 pub(super) const SIGNALS: u32 = Token::SLOTS + 10;
 pub(super) const BLOCKED: u32 = Token::SLOTS + 11;
 

@@ -6,7 +6,9 @@
 //! | `doorbell` | the eventfd that says "user space holds something" |
 //! | `knocker` | the small set by which others wake a queue |
 //! | `timerfd` | the alarm of all timers |
-//! | `files` | what epoll refuses, and inotify |
+//! | `files` | what epoll refuses and what VNODE watches: which file it is, what became of it |
+//! | `inotify`, `watches`, `instance`, `shared` | telling of changes: the instance, its watches, one for many queues |
+//! | `notes` | from inotify's events to VNODE's notes |
 //! | `mounts` | mountinfo, and what has changed in it |
 //! | `signals` | signals, by a hook over the application's disposition |
 //! | `probe` | asking a descriptor about itself |
@@ -18,13 +20,18 @@ mod descriptor;
 mod doorbell;
 mod epoll;
 mod files;
+mod inotify;
+mod instance;
 mod knocker;
 mod lock;
 mod mounts;
+mod notes;
 mod probe;
 mod process;
+mod shared;
 mod signals;
 mod timerfd;
+mod watches;
 
 pub(crate) use descriptor::{descriptor_state, own_descriptors};
 pub(crate) use lock::RawLock;
@@ -35,15 +42,16 @@ use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::{
-    Arm, Bell, Cancel, Class, Descriptor, Hint, Mounts, Platform, Readiness, Sample, Side, Source,
-    Token,
+    Arm, Bell, Cancel, Class, Descriptor, FileNotes, Hint, Mounts, Platform, Readiness, Sample,
+    Side, Source, Token,
 };
+use core::ffi::c_uint;
 use descriptor::Private;
 use epoll::{
     ALARM, BELL, BLOCKED, Batch, FILES, KNOCK, MOUNTS, SECOND, SIGNALS, THIRD, mask, pack,
     pack_private, unpack,
 };
-use files::{Files, News};
+use files::Files;
 use knocker::{Knock, Knocker};
 use mounts::{MountTable, Telling};
 use probe::Kind;
@@ -67,8 +75,9 @@ pub(crate) struct Native {
     alarm: Option<Private>,
     second: Option<Private>,
     third: Option<Private>,
-    knocker: Option<Knocker>,
+    /// Before the knocker: whoever may knock must know that it goes.
     files: Files,
+    knocker: Option<Knocker>,
     mounts: MountTable,
     signals: Signals,
 }
@@ -91,7 +100,6 @@ pub(crate) struct Ringer {
 pub(crate) struct Found {
     first: Batch,
     nested: Batch,
-    news: News,
     telling: Telling,
     signals: Walk,
 }
@@ -153,6 +161,7 @@ impl Native {
         // It fails only if the program has closed our numbers; then there is
         // nothing to silence.
         let _ = knocker.quench();
+        self.files.take_mail();
     }
 
     /// The signals, and where their descriptors go.
@@ -170,13 +179,39 @@ impl Native {
         pack_private(self.cookie, slot)
     }
 
+    /// Makes sure that files can be watched, this one too. A queue has an
+    /// inotify instance of its own, unless the user has no more of them.
+    fn instance(&mut self, fd: Descriptor) -> Result<()> {
+        if files::is_unheard(fd) {
+            return Err(Errno::ENOSYS);
+        }
+        if self.files.has_instance() {
+            return Ok(());
+        }
+        let data = self.private(FILES);
+        match self.files.open_own(self.number, data) {
+            // The same errno says that the process has no descriptors left.
+            Err(Errno::EMFILE) if descriptor::is_one_left() => {
+                let knock = self.knock()?;
+                self.files.open_shared(self.number, data, knock)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Makes changes of a file give hints. If they cannot, the core looks by
+    /// the clock.
+    fn hear(&mut self, fd: Descriptor, source: &mut Source) {
+        let place = source.place;
+        source.wakes = self.instance(fd).and_then(|()| self.files.watch(place)).is_ok();
+    }
+
     /// A file gives hints once it has fallen silent, and at every change if
     /// edges are asked for.
-    fn watch_file(&mut self, fd: Descriptor, side: Side, source: &mut Source, arm: Arm) {
+    fn arm_file(&mut self, fd: Descriptor, side: Side, source: &mut Source, arm: Arm) {
         let file = self.files.class(source.place) == Class::File;
         if arm == Arm::Edge && side == Side::Read && file {
-            let data = self.private(FILES);
-            source.wakes = self.files.watch(fd, source.place, self.number, data).is_ok();
+            self.hear(fd, source);
         }
     }
 
@@ -189,14 +224,23 @@ impl Native {
             if amount == 0 {
                 // First the watch, then another look: what is written between
                 // the two is seen by one of them.
-                let data = self.private(FILES);
-                let watched = self.files.watch(fd, source.place, self.number, data);
-                source.wakes = watched.is_ok();
+                self.hear(fd, source);
                 amount = probe::distance_to_end(fd)?;
             }
         }
         let ready = class == Class::Always || side == Side::Write || amount != 0;
         Ok(Sample { class, amount, ready, eof: false, error: None, silent: false })
+    }
+}
+
+impl Native {
+    /// Is the number still this file? If not, its entry goes.
+    fn verify_file(&mut self, fd: Descriptor, place: u32) -> Result<()> {
+        let verified = self.files.verify(fd, place);
+        if let Err(Errno::EBADF | Errno::ENOENT) = verified {
+            self.files.remove(place);
+        }
+        verified
     }
 }
 
@@ -258,6 +302,7 @@ impl Platform for Native {
         let private = [&self.doorbell, &self.alarm, &self.second, &self.third];
         private.into_iter().flatten().any(|fd| fd.number() == number)
             || self.knocker.as_ref().is_some_and(|knocker| knocker.number() == number)
+            || self.files.number() == Some(number)
             || self.mounts.owns(number)
             || self.signals.owns(number)
     }
@@ -276,8 +321,8 @@ impl Platform for Native {
         self.alarm = None;
         self.second = None;
         self.third = None;
-        self.knocker = None;
         self.files = Files::new();
+        self.knocker = None;
         self.mounts = MountTable::new();
         self.signals.retire();
         // One that found no place above is in the application's way.
@@ -312,7 +357,7 @@ impl Platform for Native {
                 source.repeats = false;
                 source.notes = IN_FILES;
                 source.place = self.files.insert(fd, token)?;
-                self.watch_file(fd, side, &mut source, arm);
+                self.arm_file(fd, side, &mut source, arm);
                 Ok(source)
             }
             // A nest deeper than the kernel allows, or a loop.
@@ -330,14 +375,8 @@ impl Platform for Native {
         token: Token,
     ) -> Result<()> {
         if source.notes & IN_FILES != 0 {
-            match self.files.verify(fd, source.place) {
-                Err(error @ (Errno::EBADF | Errno::ENOENT)) => {
-                    self.files.remove(source.place);
-                    return Err(error);
-                }
-                verified => verified?,
-            }
-            self.watch_file(fd, side, source, arm);
+            self.verify_file(fd, source.place)?;
+            self.arm_file(fd, side, source, arm);
             return Ok(());
         }
         let set = self.set_of(source)?;
@@ -348,13 +387,7 @@ impl Platform for Native {
 
     fn unwatch(&mut self, fd: Descriptor, source: Source, _token: Token) -> Result<()> {
         if source.notes & IN_FILES != 0 {
-            let verified = self.files.verify(fd, source.place);
-            self.files.remove(source.place);
-            return match verified {
-                Err(Errno::EBADF | Errno::ENOENT) => verified,
-                // Not knowing does not keep it from going.
-                _ => Ok(()),
-            };
+            return self.unwatch_file(fd, source);
         }
         epoll::remove(self.set_of(&source)?, fd).map_err(replaced)?;
         self.proved |= source.notes & (IN_SECOND | IN_THIRD) == 0;
@@ -437,6 +470,41 @@ impl Platform for Native {
         !self.signals.is_empty()
     }
 
+    fn watch_file(&mut self, fd: Descriptor, want: c_uint, token: Token) -> Result<Source> {
+        let place = self.files.insert_noted(fd, want, token)?;
+        // Without an instance the entry is looked at by the clock.
+        if self.instance(fd).is_ok() {
+            self.files.listen(place);
+        }
+        Ok(Source { repeats: false, wakes: self.files.hears(place), notes: IN_FILES, place })
+    }
+
+    fn want_file(&mut self, fd: Descriptor, source: &mut Source, want: c_uint) -> Result<()> {
+        self.verify_file(fd, source.place)?;
+        self.files.want(source.place, want);
+        source.wakes = self.files.hears(source.place);
+        Ok(())
+    }
+
+    fn file_notes(&mut self, fd: Descriptor, source: &mut Source) -> Result<FileNotes> {
+        source.wakes = self.files.hears(source.place);
+        self.files.collected(fd, source.place)
+    }
+
+    fn forget_file_notes(&mut self, source: &Source) {
+        self.files.forget_collected(source.place);
+    }
+
+    fn unwatch_file(&mut self, fd: Descriptor, source: Source) -> Result<()> {
+        let verified = self.files.verify(fd, source.place);
+        self.files.remove(source.place);
+        match verified {
+            Err(Errno::EBADF | Errno::ENOENT) => verified,
+            // Not knowing does not keep it from going.
+            _ => Ok(()),
+        }
+    }
+
     fn bell(&mut self, bell: Bell) -> Result<()> {
         let Some(doorbell) = &self.doorbell else { return Err(Errno::EBADF) };
         doorbell::set(self.number, doorbell.number(), bell, self.private(BELL))?;
@@ -491,7 +559,6 @@ impl Platform for Native {
         Found {
             first: Batch::new(),
             nested: Batch::new(),
-            news: News::new(),
             telling: Telling::NOTHING,
             signals: Walk::DONE,
         }
@@ -552,7 +619,7 @@ impl Platform for Native {
                 let (_, token) = unpack(event.u64);
                 return Ok(Some(Hint::Watched(token, epoll::readiness(event.events))));
             }
-            if let Some(token) = self.files.next(&mut found.news) {
+            if let Some(token) = self.files.next() {
                 return Ok(Some(Hint::Watched(token, Readiness::IN)));
             }
             if let Some(token) = self.signals.next(&mut found.signals) {
@@ -567,7 +634,10 @@ impl Platform for Native {
                 return Err(Errno::EBADF);
             }
             match token.slot {
-                BELL => return Ok(Some(Hint::Bell)),
+                BELL => {
+                    self.files.glance();
+                    return Ok(Some(Hint::Bell));
+                }
                 ALARM => return Ok(Some(Hint::Alarm)),
                 slot @ (SECOND | THIRD) => {
                     // Nothing there is normal: another thread has had it. All
@@ -579,7 +649,7 @@ impl Platform for Native {
                     // first, and what came beside it must still be handed over.
                     let _ = found.nested.fill(|events| epoll::poll(set, events, epoll::BATCH));
                 }
-                FILES => self.files.read(&mut found.news),
+                FILES => self.files.read(),
                 KNOCK => self.knocked(),
                 SIGNALS => found.signals = self.signals.rung(),
                 BLOCKED => {
