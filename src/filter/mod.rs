@@ -12,6 +12,8 @@
 #![forbid(unsafe_code)]
 
 mod descriptor;
+mod procdesc;
+mod process;
 mod read;
 mod timer;
 mod user;
@@ -26,7 +28,7 @@ use crate::event::{
 };
 use crate::knote::Knote;
 use crate::knote::table::Key;
-use crate::sys::{Platform, Readiness, Token};
+use crate::sys::{Deed, Platform, Readiness, Token};
 use core::ffi::{c_short, c_uint};
 
 /// Why a knote is touched.
@@ -57,6 +59,37 @@ pub(crate) struct Report {
     /// As long as it holds the platform will say so. If not, the queue keeps
     /// it on its list.
     pub(crate) repeats: bool,
+    pub(crate) then: Then,
+}
+
+/// What becomes of a knote when its event has been returned.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Then {
+    /// What its flags say.
+    #[default]
+    AsFlagged,
+    /// It was the last event there can be: EV_ONESHOT.
+    Goes,
+    /// Natively another knote's event, an EV_ONESHOT: it has no effect on this.
+    Stays,
+}
+
+/// What a knote takes note of, of a process.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum News {
+    /// The platform hints that it has ended.
+    Hint,
+    Deed(Deed),
+}
+
+/// What follows from news.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Noted {
+    Nothing,
+    /// There is an event to return.
+    Fires,
+    /// There never will be any more: the knote goes.
+    Over,
 }
 
 pub(crate) trait Filter<P: Platform>: Sync {
@@ -80,8 +113,22 @@ pub(crate) trait Filter<P: Platform>: Sync {
         Ok(())
     }
 
+    /// Takes note of what is told once, of a disabled knote too. Any error
+    /// means that it is told again.
+    fn note(&self, _knote: &mut Knote, _port: &mut P, _news: News) -> Result<Noted> {
+        // Most filters are told again, or ask.
+        Ok(Noted::Nothing)
+    }
+
+    /// Lets go of what is held beside a descriptor's watch. The knote goes, or
+    /// is not made after all.
+    fn release(&self, _knote: &Knote, _port: &mut P, _token: Token) {
+        // Most filters hold nothing.
+    }
+
     /// Asks whether the condition holds. `seen` is what the platform's hint
-    /// said. EBADF: the descriptor was closed.
+    /// said. EBADF: the descriptor was closed. ESRCH: the process has ended,
+    /// and nobody wants to know.
     fn event(&self, knote: &mut Knote, port: &mut P, seen: Option<Readiness>) -> Result<Outcome>;
 
     /// Must the queue itself ask, because no hint will come for what may hold
@@ -100,10 +147,12 @@ pub(crate) fn find<P: Platform>(filter: c_short) -> Result<&'static dyn Filter<P
         EVFILT_WRITE => Ok(&write::WRITE),
         EVFILT_TIMER => Ok(&timer::Timer),
         EVFILT_USER => Ok(&user::User),
+        EVFILT_PROC => Ok(&process::Proc),
+        EVFILT_PROCDESC => Ok(&procdesc::Procdesc),
         // Natively a kevent() with it is refused so, too.
         EVFILT_AIO => Err(Errno::ENXIO),
-        EVFILT_VNODE | EVFILT_PROC | EVFILT_SIGNAL | EVFILT_NETDEV | EVFILT_FS | EVFILT_LIO
-        | EVFILT_EMPTY | EVFILT_EXCEPT | EVFILT_PROCDESC => Err(Errno::ENOSYS),
+        EVFILT_VNODE | EVFILT_SIGNAL | EVFILT_NETDEV | EVFILT_FS | EVFILT_LIO | EVFILT_EMPTY
+        | EVFILT_EXCEPT => Err(Errno::ENOSYS),
         _ => Err(Errno::EINVAL),
     }
 }

@@ -6,8 +6,8 @@ use super::apply::Applied;
 use super::{Caller, Home, Queue, Stop, Wake};
 use crate::clock::Patience;
 use crate::errno::Errno;
-use crate::event::{EV_EOF, Kevent};
-use crate::filter::{self, Filter, Outcome, Report, Touch};
+use crate::event::{EV_EOF, EV_ONESHOT, Kevent};
+use crate::filter::{self, Filter, News, Outcome, Report, Then, Touch};
 use crate::knote::{Body, Knote, Slot};
 use crate::sys::{Arm, Cancel, Descriptor, Hint, Platform, Readiness, Token};
 
@@ -126,6 +126,7 @@ impl<P: Platform> Queue<P> {
             match self.port.next_hint(found) {
                 Ok(None) => return Ok(()),
                 Ok(Some(Hint::Watched(token, seen))) => self.hinted(token, seen, crowded, caller),
+                Ok(Some(Hint::Followed(token, deed))) => self.noted(token, News::Deed(deed)),
                 Ok(Some(Hint::Bell)) => self.bell_taken(),
                 Ok(Some(Hint::Alarm)) => self.expire(),
                 Err(Errno::EBADF) => return Err(Stop::Gone),
@@ -148,11 +149,14 @@ impl<P: Platform> Queue<P> {
         // No such knote any more: a late hint, dropped.
         let Some(slot) = self.table.meant_by(token) else { return };
         let Some(knote) = self.table.get_mut(slot) else { return };
+        if matches!(knote.body, Body::Process(_)) {
+            return self.noted(token, News::Hint);
+        }
         if knote.is_disabled() {
             return;
         }
         knote.hinted();
-        let repeats = matches!(knote.body, Body::Descriptor(source) if source.repeats);
+        let repeats = knote.body.source().is_some_and(|source| source.repeats);
         if repeats && !crowded && caller.room() > 0 {
             self.deliver(slot, Some(seen), caller);
         } else {
@@ -217,7 +221,12 @@ impl<P: Platform> Queue<P> {
             }
         };
         let entry = event(knote, &report);
-        if knote.is_oneshot() {
+        let goes = match report.then {
+            Then::AsFlagged => knote.is_oneshot(),
+            Then::Goes => true,
+            Then::Stays => false,
+        };
+        if goes {
             // The knote goes in any case; its event only if the number still
             // is what it was.
             if self.delete(slot).is_ok() {
@@ -232,7 +241,10 @@ impl<P: Platform> Queue<P> {
         }
         knote.scan = self.scan;
         caller.push(entry);
-        if knote.is_level() {
+        if report.then == Then::Stays {
+            let _ = filter.touch(knote, Touch::Process, &mut self.port, token);
+            self.check(filter, slot);
+        } else if knote.is_level() {
             self.keep(filter, slot, token, &report);
         } else {
             self.process(filter, slot, token);
@@ -282,8 +294,8 @@ impl<P: Platform> Queue<P> {
 /// Does the number of a knote that stood on the list still mean what it did? Of
 /// what the poller does not take, the sample has found out.
 fn is_same<P: Platform>(knote: &Knote, port: &mut P) -> bool {
-    match (knote.body, Descriptor::try_from(knote.ident)) {
-        (Body::Descriptor(source), Ok(fd)) if source.repeats => port.verify(fd, &source).is_ok(),
+    match (knote.body.source(), Descriptor::try_from(knote.ident)) {
+        (Some(source), Ok(fd)) if source.repeats => port.verify(fd, &source).is_ok(),
         _ => true,
     }
 }
@@ -295,10 +307,12 @@ fn rearm<P: Platform>(filter: &dyn Filter<P>, knote: &mut Knote, port: &mut P, t
 }
 
 fn event(knote: &Knote, report: &Report) -> Kevent {
+    let end = if report.eof { EV_EOF } else { 0 };
+    let once = if report.then == Then::AsFlagged { 0 } else { EV_ONESHOT };
     Kevent {
         ident: knote.ident,
         filter: knote.filter,
-        flags: if report.eof { knote.flags | EV_EOF } else { knote.flags },
+        flags: knote.flags | end | once,
         fflags: report.fflags,
         // 32-bit systems have a 32-bit field.
         data: isize::try_from(report.data).unwrap_or(if report.data < 0 {

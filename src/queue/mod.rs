@@ -15,6 +15,7 @@
 
 mod apply;
 mod collect;
+mod track;
 #[cfg(test)]
 mod tests;
 

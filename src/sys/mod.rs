@@ -131,6 +131,30 @@ pub(crate) struct Source {
     pub(crate) place: u32,
 }
 
+/// A process under watch. The core keeps it and hands it back.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Watched {
+    /// A place in a table of the platform's.
+    pub(crate) place: u32,
+    /// Its end gives hints. If not, the core must look by the clock.
+    pub(crate) wakes: bool,
+}
+
+/// What a process that is followed has done.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Deed {
+    /// It has made this child.
+    Forked(i32),
+    /// It runs another program.
+    Execed,
+    /// It has one thread more,
+    ThreadBorn,
+    /// or one less. Should that be the last one, this is its wait status.
+    ThreadEnded(i32),
+    /// Nobody knows: some of what it did got lost.
+    Lost,
+}
+
 /// The state of a descriptor at one moment.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Sample {
@@ -159,6 +183,9 @@ pub(crate) enum Hint {
     Bell,
     /// The alarm went off: timers may be due.
     Alarm,
+    /// A process that is followed has done this. What it did comes in order,
+    /// and before the hint that it has ended.
+    Followed(Token, Deed),
 }
 
 /// The bell tells waiting threads, and whoever polls the queue's descriptor,
@@ -274,6 +301,37 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
         source: &mut Source,
         seen: Option<Readiness>,
     ) -> Result<Sample>;
+
+    /// Begins to watch a process: once it has ended, every wait hints at it.
+    /// ESRCH: there is none.
+    fn watch_process(&mut self, pid: i32, token: Token) -> Result<Watched>;
+
+    /// Stops watching.
+    fn unwatch_process(&mut self, watched: Watched);
+
+    /// The wait status of a process that has ended, as far as the system tells;
+    /// `None`: it has not.
+    fn process_exit(&mut self, watched: &Watched) -> Result<Option<i32>>;
+
+    /// Begins to watch, as [`Platform::watch`] does, a descriptor that stands
+    /// for a process, for its end; and the process's number. EINVAL: it stands
+    /// for none.
+    fn watch_procdesc(&mut self, fd: Descriptor, arm: Arm, token: Token) -> Result<(Source, i32)>;
+
+    /// As [`Platform::process_exit`]. EBADF: the descriptor has been closed.
+    fn procdesc_exit(&mut self, fd: Descriptor) -> Result<Option<i32>>;
+
+    /// Begins to follow what a process does from now on; of one that has just
+    /// been `born`, from its beginning. EPERM: the system does not let this
+    /// process. ENOTSUP: it has no means.
+    fn follow(&mut self, pid: i32, token: Token, born: bool) -> Result<()>;
+
+    /// Stops following.
+    fn unfollow(&mut self, pid: i32, token: Token);
+
+    /// Are there deeds that have not been handed over as hints? What a process
+    /// did before its end is among them, or has been told.
+    fn has_untold_deeds(&mut self) -> bool;
 
     /// Sets the bell.
     fn bell(&mut self, bell: Bell) -> Result<()>;

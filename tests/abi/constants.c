@@ -19,10 +19,12 @@ SAME(LIBKQUEUE, 1);
 SAME(EVFILT_READ, -1);
 SAME(EVFILT_WRITE, -2);
 SAME(EVFILT_AIO, -3);
+SAME(EVFILT_PROC, -5);
 SAME(EVFILT_TIMER, -7);
 SAME(EVFILT_USER, -11);
 SAME(EVFILT_LIBKQUEUE, -12);
-SAME(EVFILT_SYSCOUNT, 12);
+SAME(EVFILT_PROCDESC, -16);
+SAME(EVFILT_SYSCOUNT, 16);
 
 SAME(EV_ADD, 0x0001);
 SAME(EV_DELETE, 0x0002);
@@ -41,6 +43,16 @@ SAME(EV_EOF, 0x8000);
 
 SAME(NOTE_LOWAT, 0x0001);
 SAME(NOTE_FILE_POLL, 0x0002);
+
+SAME(NOTE_EXIT, 0x80000000);
+SAME(NOTE_FORK, 0x40000000);
+SAME(NOTE_EXEC, 0x20000000);
+SAME(NOTE_EXITSTATUS, 0x04000000);
+SAME(NOTE_PCTRLMASK, 0xf0000000);
+SAME(NOTE_PDATAMASK, 0x000fffff);
+SAME(NOTE_TRACK, 1);
+SAME(NOTE_TRACKERR, 2);
+SAME(NOTE_CHILD, 4);
 
 SAME(NOTE_MSECONDS, 0);
 SAME(NOTE_SECONDS, 1);
@@ -82,11 +94,10 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
  * A name is the feature test for what it names: what does not work yet, or
  * never will, has none.
  */
-#if defined(EVFILT_VNODE) || defined(EVFILT_PROC) ||                          \
-    defined(EVFILT_SIGNAL) || defined(EVFILT_NETDEV) ||                       \
-    defined(EVFILT_FS) || defined(EVFILT_LIO) ||                              \
+#if defined(EVFILT_VNODE) || defined(EVFILT_SIGNAL) ||                        \
+    defined(EVFILT_NETDEV) || defined(EVFILT_FS) || defined(EVFILT_LIO) ||    \
     defined(EVFILT_EMPTY) || defined(EVFILT_EXCEPT) ||                        \
-    defined(EVFILT_PROCDESC) || defined(EVFILT_SENDFILE) ||                   \
+    defined(EVFILT_SENDFILE) ||                                               \
     defined(EVFILT_JAIL) || defined(EVFILT_JAILDESC) ||                       \
     defined(EVFILT_DEVICE) || defined(EVFILT_MACHPORT) || defined(EVFILT_VM)
 #error "the name of a filter that does not work is defined"
@@ -106,13 +117,9 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
     defined(NOTE_CLOSE) || defined(NOTE_CLOSE_WRITE) || defined(NOTE_READ)
 #error "the name of a VNODE note is defined, and VNODE does not work"
 #endif
-#if defined(NOTE_EXIT) || defined(NOTE_FORK) || defined(NOTE_EXEC) ||         \
-    defined(NOTE_PCTRLMASK) || defined(NOTE_PDATAMASK) ||                     \
-    defined(NOTE_TRACK) || defined(NOTE_TRACKERR) || defined(NOTE_CHILD) ||   \
-    defined(NOTE_REAP) || defined(NOTE_SIGNAL) ||                             \
-    defined(NOTE_EXITSTATUS) || defined(NOTE_EXIT_DETAIL) ||                  \
-    defined(NOTE_PDSIGCHLD)
-#error "the name of a PROC note is defined, and PROC does not work"
+#if defined(NOTE_REAP) || defined(NOTE_SIGNAL) ||                             \
+    defined(NOTE_EXIT_DETAIL) || defined(NOTE_PDSIGCHLD)
+#error "the name of a PROC note that does not work is defined"
 #endif
 #if defined(NOTE_LINKUP) || defined(NOTE_LINKDOWN) || defined(NOTE_LINKINV)
 #error "the name of a NETDEV note is defined, and NETDEV does not work"

@@ -5,6 +5,7 @@ use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, DescriptorState};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::stat::fstat;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 impl From<nix::Error> for Errno {
@@ -57,19 +58,37 @@ const PRIVATE_FLOOR: u64 = 256;
 #[derive(Debug)]
 pub(super) struct Private {
     number: Descriptor,
+    identity: Identity,
+}
+
+/// How a number is known to be still what was made.
+#[derive(Debug)]
+enum Identity {
     /// What /proc calls it.
-    name: &'static [u8],
+    Name(&'static [u8]),
+    /// /proc calls each socket by its inode.
+    Socket(libc::ino_t),
 }
 
 impl Private {
     /// Takes a new descriptor into the library's keeping: moves it up, out of
     /// the application's way. If there is no room above, it stays where it is.
     pub(super) fn new(fd: OwnedFd, name: &'static [u8]) -> Private {
+        Private::keep(fd, Identity::Name(name))
+    }
+
+    /// The same of a socket.
+    pub(super) fn socket(fd: OwnedFd) -> Result<Private> {
+        let inode = fstat(&fd)?.st_ino;
+        Ok(Private::keep(fd, Identity::Socket(inode)))
+    }
+
+    fn keep(fd: OwnedFd, identity: Identity) -> Private {
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
         let floor = PRIVATE_FLOOR.min(limit / 2) as Descriptor;
         let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(Errno::from);
         let kept = high.and_then(own).unwrap_or(fd);
-        Private { number: kept.into_raw_fd(), name }
+        Private { number: kept.into_raw_fd(), identity }
     }
 
     #[inline]
@@ -80,8 +99,13 @@ impl Private {
     /// Is the number still what was made, as far as /proc can tell?
     pub(super) fn is_ours(&self) -> bool {
         let mut name = [0u8; 32];
-        // Without an answer it is taken for what it was.
-        file_name(&mut name, self.number).map_or(true, |name| name == self.name)
+        match self.identity {
+            // Without an answer it is taken for what it was.
+            Identity::Name(was) => file_name(&mut name, self.number).map_or(true, |is| is == was),
+            Identity::Socket(inode) => fstat(lend(self.number)).is_ok_and(|stat| {
+                stat.st_ino == inode && stat.st_mode & libc::S_IFMT == libc::S_IFSOCK
+            }),
+        }
     }
 
     /// Is it where private descriptors belong?
@@ -137,6 +161,16 @@ pub(super) fn proc_path<'a>(
     let mut rest: &mut [u8] = buffer;
     write!(rest, "{folder}{fd}\0").ok()?;
     std::ffi::CStr::from_bytes_until_nul(buffer).ok()
+}
+
+/// What /proc knows of a descriptor beside its name.
+pub(super) fn fdinfo(text: &mut [u8; 512], fd: Descriptor) -> Option<&str> {
+    let mut path = [0u8; 32];
+    let path = proc_path(&mut path, "/proc/self/fdinfo/", fd)?;
+    // SAFETY: a string that ends in NUL.
+    let info = own(unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) }).ok()?;
+    let length = nix::unistd::read(&info, text).ok()?;
+    core::str::from_utf8(text.get(..length)?).ok()
 }
 
 /// What a number of the application's refers to.

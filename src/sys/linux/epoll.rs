@@ -30,6 +30,7 @@ pub(super) const BELL: u32 = Token::SLOTS;
 pub(super) const ALARM: u32 = Token::SLOTS + 1;
 pub(super) const SECOND: u32 = Token::SLOTS + 2;
 pub(super) const FILES: u32 = Token::SLOTS + 3;
+pub(super) const DEEDS: u32 = Token::SLOTS + 8;
 
 /// A token with the queue's cookie: 16 bits that tell its events from those of
 /// a strange epoll that came to have the same number.

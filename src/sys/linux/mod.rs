@@ -6,16 +6,21 @@
 //! | `doorbell` | the eventfd that says "user space holds something" |
 //! | `timerfd` | the alarm of all timers |
 //! | `files` | what epoll refuses, and inotify |
+//! | `pidfd`, `exit` | processes, and with what status they end |
+//! | `connector` | the netlink socket that tells what processes do |
 //! | `probe` | asking a descriptor about itself |
 //! | `descriptor` | numbers: ours and the application's |
 //! | `process` | what a forked child must not see; the fork handler |
 //! | `lock` | the futex under the mutex |
 
+mod connector;
 mod descriptor;
 mod doorbell;
 mod epoll;
+mod exit;
 mod files;
 mod lock;
+mod pidfd;
 mod probe;
 mod process;
 mod timerfd;
@@ -28,12 +33,15 @@ use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::{
-    Arm, Bell, Cancel, Class, Descriptor, Hint, Platform, Readiness, Sample, Side, Source, Token,
+    Arm, Bell, Cancel, Class, Descriptor, Hint, Platform, Readiness, Sample, Side, Source,
+    Token, Watched,
 };
+use connector::Connector;
 use descriptor::Private;
-use epoll::{ALARM, BELL, Batch, FILES, SECOND, mask, pack, pack_private, unpack};
+use epoll::{ALARM, BELL, Batch, DEEDS, FILES, SECOND, mask, pack, pack_private, unpack};
 use files::{Files, News};
-use probe::Kind;
+use pidfd::Processes;
+use probe::{Kind, poll_now};
 
 /// Note: the entry is in the second set. (`probe` has the notes below.)
 const IN_SECOND: u32 = 0x1_0000;
@@ -51,6 +59,8 @@ pub(crate) struct Native {
     alarm: Option<Private>,
     second: Option<Private>,
     files: Files,
+    processes: Processes,
+    connector: Connector,
 }
 
 /// Where a thread waits.
@@ -72,6 +82,8 @@ pub(crate) struct Found {
     first: Batch,
     second: Batch,
     news: News,
+    /// A wait has brought this, and what processes did before is still to come.
+    deeds: bool,
 }
 
 impl Native {
@@ -145,6 +157,11 @@ impl Native {
     }
 }
 
+/// Takes a private descriptor out of a set. If the set is gone, so is the entry.
+fn leave(set: Descriptor, fd: Descriptor) {
+    let _ = epoll::remove(set, fd);
+}
+
 /// What an entry's disappearance looks like. EPERM: the number has become a
 /// file, which epoll does not even look up.
 fn replaced(error: Errno) -> Errno {
@@ -180,6 +197,8 @@ impl Platform for Native {
             alarm: None,
             second: None,
             files: Files::new(),
+            processes: Processes::new(),
+            connector: Connector::new(),
         };
         Ok((native, number))
     }
@@ -197,6 +216,8 @@ impl Platform for Native {
     fn owns(&self, number: Descriptor) -> bool {
         let private = [&self.doorbell, &self.alarm, &self.second];
         private.into_iter().flatten().any(|fd| fd.number() == number)
+            || self.connector.number() == Some(number)
+            || self.processes.owns(number)
     }
 
     fn reach(&mut self, number: Descriptor) {
@@ -213,6 +234,8 @@ impl Platform for Native {
         self.alarm = None;
         self.second = None;
         self.files = Files::new();
+        self.processes = Processes::new();
+        self.connector.retire();
         // One that found no place above is in the application's way.
         self.doorbell = self.doorbell.take().filter(Private::is_high);
     }
@@ -222,6 +245,8 @@ impl Platform for Native {
         self.alarm = None;
         self.second = None;
         self.files.disown();
+        self.processes.disown();
+        self.connector.disown();
     }
 
     fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source> {
@@ -322,6 +347,59 @@ impl Platform for Native {
         probe::sample(fd, side, source, seen)
     }
 
+    fn watch_process(&mut self, pid: i32, token: Token) -> Result<Watched> {
+        // To add is what would also succeed on a stranger's set.
+        if !self.prove() {
+            return Err(Errno::EBADF);
+        }
+        let (set, data) = (self.number, pack(self.cookie, token));
+        self.processes.watch(pid, |pidfd| epoll::add(set, pidfd, libc::EPOLLIN as u32, data))
+    }
+
+    fn unwatch_process(&mut self, watched: Watched) {
+        let set = self.number;
+        self.processes.unwatch(watched.place, |pidfd| leave(set, pidfd));
+    }
+
+    fn process_exit(&mut self, watched: &Watched) -> Result<Option<i32>> {
+        self.processes.exit(watched.place)
+    }
+
+    fn watch_procdesc(&mut self, fd: Descriptor, arm: Arm, token: Token) -> Result<(Source, i32)> {
+        let pid = pidfd::process_of(fd)?.unwrap_or(0);
+        let set = self.enter(fd, mask(Side::Read, arm), pack(self.cookie, token));
+        // A directory of /proc passes for a process too, with some calls.
+        let notes = set.map_err(|error| if error == Errno::EPERM { Errno::EINVAL } else { error })?;
+        self.proved = true;
+        Ok((Source { repeats: true, wakes: true, notes, place: 0 }, pid))
+    }
+
+    fn procdesc_exit(&mut self, fd: Descriptor) -> Result<Option<i32>> {
+        if !poll_now(fd)?.has(Readiness::IN) {
+            return Ok(None);
+        }
+        let pid = pidfd::process_of(fd)?;
+        Ok(Some(exit::by_pidfd(fd, pid)))
+    }
+
+    fn follow(&mut self, pid: i32, token: Token, born: bool) -> Result<()> {
+        if !self.prove() {
+            return Err(Errno::EBADF);
+        }
+        let (set, data) = (self.number, self.private(DEEDS));
+        let enter = |socket| epoll::add(set, socket, libc::EPOLLIN as u32, data);
+        self.connector.follow(pid, token, born, enter)
+    }
+
+    fn unfollow(&mut self, pid: i32, token: Token) {
+        let set = self.number;
+        self.connector.unfollow(pid, token, |socket| leave(set, socket));
+    }
+
+    fn has_untold_deeds(&mut self) -> bool {
+        self.connector.has_more()
+    }
+
     fn bell(&mut self, bell: Bell) -> Result<()> {
         let Some(doorbell) = &self.doorbell else { return Err(Errno::EBADF) };
         doorbell::set(self.number, doorbell.number(), bell, self.private(BELL))?;
@@ -373,7 +451,7 @@ impl Platform for Native {
     }
 
     fn found() -> Found {
-        Found { first: Batch::new(), second: Batch::new(), news: News::new() }
+        Found { first: Batch::new(), second: Batch::new(), news: News::new(), deeds: false }
     }
 
     #[inline]
@@ -385,6 +463,7 @@ impl Platform for Native {
         cancel: Cancel,
     ) -> Result<usize> {
         let Waiter { number } = waiter;
+        found.deeds = true;
         let waited = found.first.fill(|events| epoll::wait(number, events, most, patience, cancel));
         match waited {
             Ok(()) => Ok(found.first.left()),
@@ -401,6 +480,14 @@ impl Platform for Native {
 
     #[inline]
     fn next_hint(&mut self, found: &mut Found) -> Result<Option<Hint>> {
+        if found.deeds {
+            // What was done before some process ended, which the wait may have
+            // found, is here by now, and comes first.
+            if let Some((token, deed)) = self.connector.next() {
+                return Ok(Some(Hint::Followed(token, deed)));
+            }
+            found.deeds = false;
+        }
         loop {
             if let Some(event) = found.second.next() {
                 let (_, token) = unpack(event.u64);
@@ -428,6 +515,8 @@ impl Platform for Native {
                     let _ = found.second.fill(|events| epoll::poll(set, events, epoll::BATCH));
                 }
                 FILES => self.files.read(&mut found.news),
+                // It has been read.
+                DEEDS => {}
                 _ => return Ok(Some(Hint::Watched(token, epoll::readiness(event.events)))),
             }
         }

@@ -1,0 +1,143 @@
+//! With what status a process has ended, without reaping it.
+//!
+//! No one call tells of every process. In this order: waitid(), which leaves
+//! the zombie as it is, for children; /proc/PID/stat, for zombies of the same
+//! user; PIDFD_GET_INFO (since 6.15), for whatever has been reaped. Else 0.
+
+use super::descriptor::{check, own};
+use crate::errno::{Errno, Result};
+use crate::sys::Descriptor;
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// Of a process that has ended, by a descriptor of it.
+pub(super) fn by_pidfd(pidfd: Descriptor, pid: Option<i32>) -> i32 {
+    let waited = match wait(libc::P_PIDFD, pidfd) {
+        // Before 5.4 waitid() does not know the descriptor.
+        Err(Errno::EINVAL) => pid.and_then(|pid| wait(libc::P_PID, pid).ok()).flatten(),
+        waited => waited.ok().flatten(),
+    };
+    let of_zombie = || {
+        let stat = open_stat(pid?)?;
+        // What was opened is this process if it has not been reaped since: only
+        // then its number is another's. Reading fails if it has been by now.
+        match signal(pidfd) {
+            Err(Errno::ESRCH) => None,
+            _ => read_stat(&stat)?.status,
+        }
+    };
+    waited.or_else(of_zombie).or_else(|| reaped(pidfd)).unwrap_or(0)
+}
+
+/// Of a process that has perhaps ended, by its number and when it began.
+pub(super) fn by_number(pid: i32, began: u64) -> Option<i32> {
+    if let Ok(Some(status)) = wait(libc::P_PID, pid) {
+        return Some(status);
+    }
+    match open_stat(pid).and_then(|file| read_stat(&file)) {
+        // The number is another's.
+        Some(stat) if began != 0 && stat.began != began => Some(0),
+        Some(stat) => stat.status,
+        // Gone, or hidden.
+        None => (!exists(pid)).then_some(0),
+    }
+}
+
+/// When a process began, by /proc; 0 if that does not tell.
+pub(super) fn began(pid: i32) -> Result<u64> {
+    let began = open_stat(pid).and_then(|file| read_stat(&file)).map_or(0, |stat| stat.began);
+    if exists(pid) { Ok(began) } else { Err(Errno::ESRCH) }
+}
+
+/// Is there a process, be it a zombie, with this number? A thread that leads
+/// none does not count.
+fn exists(pid: i32) -> bool {
+    // SAFETY: three integers. No signal is sent.
+    let asked = unsafe { libc::syscall(libc::SYS_tgkill, pid, pid, 0) };
+    check(asked as libc::c_int) != Err(Errno::ESRCH)
+}
+
+/// Sends no signal through a pidfd, to learn whether one could be sent. ESRCH:
+/// the process has been reaped. EBADF: that is no pidfd.
+pub(super) fn signal(pidfd: Descriptor) -> Result<()> {
+    let none = core::ptr::null::<libc::siginfo_t>();
+    // SAFETY: integers, and a null pointer, which the call allows.
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, 0, none, 0) };
+    check(sent as libc::c_int).map(|_| ())
+}
+
+/// Asks for the status of a child, whatever its parent is told at its end;
+/// `None`: it has not ended. The zombie stays.
+fn wait(kind: libc::idtype_t, which: i32) -> Result<Option<i32>> {
+    // SAFETY: integers alone; zero is a value of each.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: the kernel writes one siginfo_t.
+    check(unsafe { libc::waitid(kind, which as libc::id_t, &raw mut info, options) })?;
+    // SAFETY: waitid() fills in what a SIGCHLD has, or leaves zeros.
+    let (pid, code) = (unsafe { info.si_pid() }, info.si_code);
+    if pid == 0 {
+        return Ok(None);
+    }
+    // SAFETY: as above.
+    let status = unsafe { info.si_status() };
+    Ok(Some(match code {
+        libc::CLD_EXITED => (status & 0xff) << 8,
+        libc::CLD_DUMPED => status | 0x80,
+        _ => status,
+    }))
+}
+
+/// What is needed of /proc/PID/stat.
+struct Stat {
+    /// If it is a zombie. 0 if the status is not for us to know.
+    status: Option<i32>,
+    began: u64,
+}
+
+fn open_stat(pid: i32) -> Option<OwnedFd> {
+    let mut path = [0u8; 32];
+    write!(&mut path[..], "/proc/{pid}/stat\0").ok()?;
+    let path = core::ffi::CStr::from_bytes_until_nul(&path).ok()?;
+    // SAFETY: a string that ends in NUL.
+    own(unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) }).ok()
+}
+
+fn read_stat(file: &OwnedFd) -> Option<Stat> {
+    let mut text = [0u8; 1024];
+    // SAFETY: as many bytes as the array has.
+    let count = unsafe { libc::read(file.as_raw_fd(), text.as_mut_ptr().cast(), text.len()) };
+    let text = text.get(..usize::try_from(count).ok()?)?;
+    // The second field is the program's name in parentheses, which may hold
+    // anything; the state is the third, and the first of the rest.
+    let end = text.iter().rposition(|byte| *byte == b')')?;
+    let rest = core::str::from_utf8(text.get(end + 1..)?).ok()?;
+    let field = |number: usize| rest.split_ascii_whitespace().nth(number - 3);
+    let ended = matches!(field(3)?, "Z" | "X" | "x");
+    let status = if ended { field(52)?.parse().ok() } else { None };
+    Some(Stat { status, began: field(22)?.parse().ok()? })
+}
+
+/// `struct pidfd_info` as of 6.13.
+#[repr(C)]
+#[derive(Default)]
+struct Info {
+    mask: u64,
+    cgroup: u64,
+    /// Process, group and parent; the users and groups.
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+/// The status is there.
+const INFO_EXIT: u64 = 1 << 3;
+
+/// The status of a process that has been reaped, by anybody.
+fn reaped(pidfd: Descriptor) -> Option<i32> {
+    let mut info = Info { mask: INFO_EXIT, ..Info::default() };
+    let request = libc::_IOWR::<Info>(0xff, 11);
+    // SAFETY: the kernel reads and writes one structure of the size that the
+    // request names.
+    let asked = check(unsafe { libc::ioctl(pidfd, request, &raw mut info) });
+    (asked.is_ok() && info.mask & INFO_EXIT != 0).then_some(info.exit_code)
+}
