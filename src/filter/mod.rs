@@ -120,6 +120,13 @@ pub(crate) trait Filter<P: Platform>: Sync {
         Ok(Noted::Nothing)
     }
 
+    /// Has the process ended that the knote follows, and has not noted its end?
+    /// What it did before is to be noted first.
+    fn has_just_ended(&self, _knote: &Knote, _port: &mut P) -> bool {
+        // Most filters follow nothing.
+        false
+    }
+
     /// Lets go of what is held beside a descriptor's watch. The knote goes, or
     /// is not made after all.
     fn release(&self, _knote: &Knote, _port: &mut P, _token: Token) {

@@ -64,7 +64,7 @@ impl<P: Platform> Filter<P> for Procdesc {
         let fd = number(knote);
         let (source, pid) = port.watch_procdesc(fd, knote.arm(), token)?;
         let mut process =
-            ProcessDescriptor { source, pid, child: 0, lost: false, followed: false };
+            ProcessDescriptor { source, pid, child: 0, lost: false, ended: false, followed: false };
         if let Err(error) = process.follow(fd, knote.fflags & NOTE_FORK != 0, port, token) {
             // It was watched a moment ago.
             let _ = port.unwatch(fd, source, token);
@@ -125,11 +125,19 @@ impl<P: Platform> Filter<P> for Procdesc {
         let wanted = knote.fflags & NOTE_FORK != 0;
         let Body::ProcessDescriptor(process) = &mut knote.body else { return Ok(Noted::Nothing) };
         match news {
+            News::Hint => process.ended = true,
             News::Deed(Deed::Forked(child)) if wanted => process.child = child,
             News::Deed(Deed::Lost) if wanted => process.lost = true,
             _ => return Ok(Noted::Nothing),
         }
         Ok(Noted::Fires)
+    }
+
+    fn has_just_ended(&self, knote: &Knote, port: &mut P) -> bool {
+        let Body::ProcessDescriptor(process) = knote.body else { return false };
+        process.followed
+            && !process.ended
+            && port.procdesc_exit(number(knote)).is_ok_and(|status| status.is_some())
     }
 
     fn event(&self, knote: &mut Knote, port: &mut P, _seen: Option<Readiness>) -> Result<Outcome> {
@@ -142,8 +150,8 @@ impl<P: Platform> Filter<P> for Procdesc {
                 fflags => Outcome::Fire(Report { fflags, data: child, ..Report::default() }),
             });
         };
-        if process.followed && port.has_untold_deeds() {
-            // Its last deeds may be among them. It is asked again.
+        if process.followed && !process.ended {
+            // In this moment: it is asked again when its deeds are noted.
             return Err(Errno::EINTR);
         }
         let fflags = process.pending() | of_the_end(knote.fflags);

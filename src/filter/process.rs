@@ -101,9 +101,9 @@ impl Process {
         self.end(wanted, status, port)
     }
 
-    /// Is it to be asked whether the process has ended, unless told?
-    fn is_to_be_asked(&self) -> bool {
-        matches!(self.life, Life::Watched(watched) if self.pending != 0 || !watched.wakes)
+    /// Does only the clock tell when to look?
+    fn is_unwatched(&self) -> bool {
+        matches!(self.life, Life::Watched(watched) if !watched.wakes)
     }
 }
 
@@ -223,6 +223,11 @@ impl<P: Platform> Filter<P> for Proc {
         Ok(process.learn(wanted, deed, port))
     }
 
+    fn has_just_ended(&self, knote: &Knote, port: &mut P) -> bool {
+        matches!(knote.body, Body::Process(Process { life: Life::Watched(watched), followed: true, .. })
+            if port.process_exit(&watched).is_ok_and(|status| status.is_some()))
+    }
+
     fn event(&self, knote: &mut Knote, port: &mut P, _seen: Option<Readiness>) -> Result<Outcome> {
         let wanted = knote.fflags;
         let Body::Process(process) = &mut knote.body else { return Err(Errno::ESRCH) };
@@ -231,11 +236,11 @@ impl<P: Platform> Filter<P> for Proc {
             let then = Then::Stays;
             return Ok(Outcome::Fire(Report { fflags: NOTE_CHILD, data, then, ..Report::default() }));
         }
-        if process.is_to_be_asked()
+        // Of one that is followed the end is noted: not before its deeds are.
+        if process.is_unwatched()
+            && !process.followed
             && let Life::Watched(watched) = process.life
             && let Some(status) = port.process_exit(&watched)?
-            // Else its last deeds may be among them, and its end comes later.
-            && !(process.followed && port.has_untold_deeds())
         {
             process.end(wanted, status, port);
         }
@@ -243,7 +248,7 @@ impl<P: Platform> Filter<P> for Proc {
         if process.pending == 0 {
             return match process.life {
                 Life::Ended => Err(Errno::ESRCH),
-                Life::Watched(watched) if !watched.wakes => {
+                _ if process.is_unwatched() => {
                     Ok(Outcome::Idle(Some(P::now().after(UNWATCHED))))
                 }
                 _ => Ok(Outcome::Idle(None)),
@@ -258,11 +263,10 @@ impl<P: Platform> Filter<P> for Proc {
     fn asks_itself(&self, knote: &Knote) -> bool {
         let Body::Process(process) = knote.body else { return false };
         let tells = process.pending != 0 || process.parent.is_some();
-        tells || process.is_to_be_asked() || matches!(process.life, Life::Ended)
+        tells || process.is_unwatched() || matches!(process.life, Life::Ended)
     }
 
     fn may_set_alarm(&self, knote: &Knote) -> bool {
-        let Body::Process(process) = knote.body else { return false };
-        matches!(process.life, Life::Watched(watched) if !watched.wakes)
+        matches!(knote.body, Body::Process(process) if process.is_unwatched())
     }
 }

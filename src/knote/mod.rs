@@ -64,6 +64,10 @@ impl Body {
             _ => None,
         }
     }
+
+    pub(crate) fn is_process(&self) -> bool {
+        matches!(self, Body::Process(_) | Body::ProcessDescriptor(_))
+    }
 }
 
 /// PROC.
@@ -98,8 +102,10 @@ pub(crate) struct ProcessDescriptor {
     pub(crate) pid: i32,
     /// The latest child not yet told, or 0.
     pub(crate) child: i32,
-    /// NOTE_TRACKERR, or nothing.
+    /// Some of what it did is not known.
     pub(crate) lost: bool,
+    /// All that it did is noted, and it has ended.
+    pub(crate) ended: bool,
     pub(crate) followed: bool,
 }
 

@@ -121,12 +121,13 @@ impl<P: Platform> Queue<P> {
         count: usize,
         caller: &mut C,
     ) -> core::result::Result<(), Stop> {
+        // Before the hint that a process has ended, what it did until then.
+        self.learn_deeds();
         let crowded = !self.ready.is_empty() && count + self.ready.len() > caller.room();
         loop {
             match self.port.next_hint(found) {
                 Ok(None) => return Ok(()),
                 Ok(Some(Hint::Watched(token, seen))) => self.hinted(token, seen, crowded, caller),
-                Ok(Some(Hint::Followed(token, deed))) => self.noted(token, News::Deed(deed)),
                 Ok(Some(Hint::Bell)) => self.bell_taken(),
                 Ok(Some(Hint::Alarm)) => self.expire(),
                 Err(Errno::EBADF) => return Err(Stop::Gone),
@@ -185,6 +186,13 @@ impl<P: Platform> Queue<P> {
     /// of many threads one gets it.
     fn deliver<C: Caller>(&mut self, slot: Slot, seen: Option<Readiness>, caller: &mut C) {
         let token = self.table.token(slot);
+        if self.table.get(slot).is_some_and(|knote| knote.body.is_process()) {
+            self.catch_up(token);
+            // It may have gone by that, and its place may be another's.
+            if self.table.meant_by(token).is_none() {
+                return;
+            }
+        }
         let Some(knote) = self.table.get_mut(slot) else { return };
         if knote.is_disabled() || knote.scan == self.scan {
             return;

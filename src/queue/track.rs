@@ -32,6 +32,26 @@ impl<P: Platform> Queue<P> {
         }
     }
 
+    /// Takes note of all that those have done who are followed.
+    pub(super) fn learn_deeds(&mut self) {
+        while let Some((token, deed)) = self.port.next_deed() {
+            self.noted(token, News::Deed(deed));
+        }
+    }
+
+    /// Notes the end of a process that is followed, if it has come, so that it
+    /// is returned with what came before: first the end is seen, then what was
+    /// done is learnt, and then the end is noted.
+    pub(super) fn catch_up(&mut self, token: Token) {
+        let Some(knote) = self.table.get(token.slot) else { return };
+        let ended = filter::find::<P>(knote.filter)
+            .is_ok_and(|filter| filter.has_just_ended(knote, &mut self.port));
+        if ended {
+            self.learn_deeds();
+            self.noted(token, News::Hint);
+        }
+    }
+
     /// A process that a knote of this queue watches has made a child.
     fn track(&mut self, token: Token, child: i32) {
         let Some(&parent) = self.table.get(token.slot) else { return };

@@ -183,9 +183,6 @@ pub(crate) enum Hint {
     Bell,
     /// The alarm went off: timers may be due.
     Alarm,
-    /// A process that is followed has done this. What it did comes in order,
-    /// and before the hint that it has ended.
-    Followed(Token, Deed),
 }
 
 /// The bell tells waiting threads, and whoever polls the queue's descriptor,
@@ -329,9 +326,10 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Stops following.
     fn unfollow(&mut self, pid: i32, token: Token);
 
-    /// Are there deeds that have not been handed over as hints? What a process
-    /// did before its end is among them, or has been told.
-    fn has_untold_deeds(&mut self) -> bool;
+    /// The next thing that somebody who is followed has done, in order. `None`:
+    /// that was all. What a process did before a moment at which it is seen to
+    /// have ended comes before the first `None` after that moment.
+    fn next_deed(&mut self) -> Option<(Token, Deed)>;
 
     /// Sets the bell.
     fn bell(&mut self, bell: Bell) -> Result<()>;

@@ -12,10 +12,9 @@
 //! connector.
 
 use super::descriptor::{Private, check, last_error, own};
-use super::probe::poll_now;
 use crate::clock::Moment;
 use crate::errno::{Errno, Result};
-use crate::sys::{Deed, Platform, Readiness, Token};
+use crate::sys::{Deed, Platform, Token};
 use core::mem::size_of;
 
 /// A process that is followed. Ordered by number, so that all who follow one
@@ -149,14 +148,6 @@ impl Connector {
         self.line = None;
         self.telling = None;
         self.followers.clear();
-    }
-
-    /// Is there anything that `next` would bring, or might?
-    pub(super) fn has_more(&self) -> bool {
-        let Some(line) = &self.line else { return false };
-        // To read, be it with MSG_PEEK, would take the error away.
-        let nothing = |seen: Readiness| !seen.has(Readiness::IN.with(Readiness::ERROR));
-        self.telling.is_some() || self.lost || !poll_now(line.socket.number()).is_ok_and(nothing)
     }
 
     /// The next deed of somebody who is followed. `None`: for now that was all.

@@ -33,7 +33,7 @@ use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::{
-    Arm, Bell, Cancel, Class, Descriptor, Hint, Platform, Readiness, Sample, Side, Source,
+    Arm, Bell, Cancel, Class, Deed, Descriptor, Hint, Platform, Readiness, Sample, Side, Source,
     Token, Watched,
 };
 use connector::Connector;
@@ -82,8 +82,6 @@ pub(crate) struct Found {
     first: Batch,
     second: Batch,
     news: News,
-    /// A wait has brought this, and what processes did before is still to come.
-    deeds: bool,
 }
 
 impl Native {
@@ -396,8 +394,8 @@ impl Platform for Native {
         self.connector.unfollow(pid, token, |socket| leave(set, socket));
     }
 
-    fn has_untold_deeds(&mut self) -> bool {
-        self.connector.has_more()
+    fn next_deed(&mut self) -> Option<(Token, Deed)> {
+        self.connector.next()
     }
 
     fn bell(&mut self, bell: Bell) -> Result<()> {
@@ -451,7 +449,7 @@ impl Platform for Native {
     }
 
     fn found() -> Found {
-        Found { first: Batch::new(), second: Batch::new(), news: News::new(), deeds: false }
+        Found { first: Batch::new(), second: Batch::new(), news: News::new() }
     }
 
     #[inline]
@@ -463,7 +461,6 @@ impl Platform for Native {
         cancel: Cancel,
     ) -> Result<usize> {
         let Waiter { number } = waiter;
-        found.deeds = true;
         let waited = found.first.fill(|events| epoll::wait(number, events, most, patience, cancel));
         match waited {
             Ok(()) => Ok(found.first.left()),
@@ -480,14 +477,6 @@ impl Platform for Native {
 
     #[inline]
     fn next_hint(&mut self, found: &mut Found) -> Result<Option<Hint>> {
-        if found.deeds {
-            // What was done before some process ended, which the wait may have
-            // found, is here by now, and comes first.
-            if let Some((token, deed)) = self.connector.next() {
-                return Ok(Some(Hint::Followed(token, deed)));
-            }
-            found.deeds = false;
-        }
         loop {
             if let Some(event) = found.second.next() {
                 let (_, token) = unpack(event.u64);
@@ -515,7 +504,7 @@ impl Platform for Native {
                     let _ = found.second.fill(|events| epoll::poll(set, events, epoll::BATCH));
                 }
                 FILES => self.files.read(&mut found.news),
-                // It has been read.
+                // What is there is asked for after each wait.
                 DEEDS => {}
                 _ => return Ok(Some(Hint::Watched(token, epoll::readiness(event.events)))),
             }
