@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod against_model;
+mod processes;
 
 use super::{Caller, Home, Queue, Stop, kevent};
 use crate::clock::{Moment, Patience, Span};
