@@ -12,7 +12,7 @@ use crate::errno::{Errno, Result};
 use crate::event::{EV_CLEAR, NOTE_EXIT, NOTE_FORK, NOTE_TRACKERR};
 use crate::knote::table::Key;
 use crate::knote::{Body, Knote, ProcessDescriptor};
-use crate::sys::{Deed, Descriptor, Platform, Readiness, Side, Token};
+use crate::sys::{Deed, Descriptor, Exit, Platform, Readiness, Side, Token};
 use core::ffi::{c_short, c_uint};
 
 #[derive(Debug)]
@@ -137,14 +137,14 @@ impl<P: Platform> Filter<P> for Procdesc {
         let Body::ProcessDescriptor(process) = knote.body else { return false };
         process.followed
             && !process.ended
-            && port.procdesc_exit(number(knote)).is_ok_and(|status| status.is_some())
+            && port.procdesc_exit(number(knote)).is_ok_and(|exit| exit.is_some())
     }
 
     fn event(&self, knote: &mut Knote, port: &mut P, _seen: Option<Readiness>) -> Result<Outcome> {
         let Body::ProcessDescriptor(process) = knote.body else { return Err(Errno::EBADF) };
         let child = i64::from(process.child);
         let exit = port.procdesc_exit(number(knote))?;
-        let Some(status) = exit else {
+        let Some(exit) = exit else {
             return Ok(match process.pending() {
                 0 => Outcome::Idle(None),
                 fflags => Outcome::Fire(Report { fflags, data: child, ..Report::default() }),
@@ -158,7 +158,11 @@ impl<P: Platform> Filter<P> for Procdesc {
         if fflags == 0 {
             return Err(Errno::ESRCH);
         }
-        let data = if fflags & NOTE_EXIT != 0 { i64::from(status) } else { child };
+        let data = match exit {
+            _ if fflags & NOTE_EXIT == 0 => child,
+            Exit::Status(status) => i64::from(status),
+            Exit::Hidden => 0,
+        };
         let then = Then::Goes;
         Ok(Outcome::Fire(Report { fflags, data, eof: true, repeats: true, then }))
     }

@@ -21,7 +21,7 @@ use crate::event::{
 };
 use crate::knote::table::Key;
 use crate::knote::{Body, Knote, Life, Process};
-use crate::sys::{Deed, Platform, Readiness, Token};
+use crate::sys::{Deed, Exit, Platform, Readiness, Token};
 use core::ffi::{c_short, c_uint};
 
 #[derive(Debug)]
@@ -51,14 +51,13 @@ impl Process {
 
     /// Takes the end down. (What is held of the process goes with the knote,
     /// or right now, if many of them are to be had: the watch.)
-    fn end<P: Platform>(&mut self, wanted: c_uint, status: i32, port: &mut P) -> Noted {
+    fn end<P: Platform>(&mut self, wanted: c_uint, exit: Exit, port: &mut P) -> Noted {
         if let Life::Watched(watched) = self.life {
             port.unwatch_process(watched);
         }
         self.life = Life::Ended;
-        let notes = of_the_end(wanted);
-        self.pending |= notes;
-        if notes != 0 {
+        self.pending |= of_the_end(wanted);
+        if let Exit::Status(status) = exit {
             self.status = status;
         }
         if self.pending == 0 && self.parent.is_none() { Noted::Over } else { Noted::Fires }
@@ -75,13 +74,17 @@ impl Process {
     }
 
     fn learn<P: Platform>(&mut self, wanted: c_uint, deed: Deed, port: &mut P) -> Noted {
-        let status = match (deed, self.life) {
+        let exit = match (deed, self.life) {
             (_, Life::Ended) => return Noted::Nothing,
             (Deed::Forked(_), _) => return self.add(wanted & NOTE_FORK),
             (Deed::Execed, _) => return self.add(wanted & NOTE_EXEC),
             // Of what is watched the watch tells the end: a first thread can
-            // end before the others.
-            (Deed::ThreadBorn | Deed::ThreadEnded(_), Life::Watched(_)) => return Noted::Nothing,
+            // end before the others. But it may not tell the status.
+            (Deed::ThreadEnded(status), Life::Watched(_)) => {
+                self.status = status;
+                return Noted::Nothing;
+            }
+            (Deed::ThreadBorn, Life::Watched(_)) => return Noted::Nothing,
             (Deed::ThreadBorn, Life::Gone(threads)) => {
                 self.life = Life::Gone(threads + 1);
                 return Noted::Nothing;
@@ -90,15 +93,15 @@ impl Process {
                 self.life = Life::Gone(threads - 1);
                 return Noted::Nothing;
             }
-            (Deed::ThreadEnded(status), Life::Gone(_)) => status,
+            (Deed::ThreadEnded(status), Life::Gone(_)) => Exit::Status(status),
             (Deed::Lost, Life::Watched(_)) => return self.add(NOTE_TRACKERR),
             // Its end may be what got lost.
             (Deed::Lost, Life::Gone(_)) => {
                 self.lose();
-                0
+                Exit::Hidden
             }
         };
-        self.end(wanted, status, port)
+        self.end(wanted, exit, port)
     }
 
     /// Does only the clock tell when to look?
@@ -107,8 +110,8 @@ impl Process {
     }
 }
 
-/// Begins to watch. The status, if the process has ended already.
-fn begin<P: Platform>(knote: &Knote, port: &mut P, token: Token) -> Result<(Life, Option<i32>)> {
+/// Begins to watch. Its end, if the process has ended already.
+fn begin<P: Platform>(knote: &Knote, port: &mut P, token: Token) -> Result<(Life, Option<Exit>)> {
     let tracked = matches!(knote.body, Body::Process(_));
     let watched = match port.watch_process(pid(knote)?, token) {
         // It was quick. What it did is told all the same.
@@ -119,14 +122,14 @@ fn begin<P: Platform>(knote: &Knote, port: &mut P, token: Token) -> Result<(Life
         // What it did before its end is still to come.
         return Ok((Life::Watched(watched), None));
     }
-    let status = port.process_exit(&watched);
-    match status {
-        Ok(None) => return Ok((Life::Watched(watched), None)),
-        _ => port.unwatch_process(watched),
+    let exit = port.process_exit(&watched);
+    if exit != Ok(None) {
+        port.unwatch_process(watched);
     }
-    match status? {
+    match exit? {
+        None => Ok((Life::Watched(watched), None)),
         Some(_) if knote.fflags & NOTE_EXIT == 0 => Err(Errno::ESRCH),
-        status => Ok((Life::Ended, status)),
+        exit => Ok((Life::Ended, exit)),
     }
 }
 
@@ -158,8 +161,8 @@ impl<P: Platform> Filter<P> for Proc {
             }
         };
         let mut process = Process { life, pending: 0, status: 0, parent, followed };
-        if let Some(status) = ended {
-            process.end(knote.fflags, status, port);
+        if let Some(exit) = ended {
+            process.end(knote.fflags, exit, port);
         }
         knote.body = Body::Process(process);
         Ok(())
@@ -217,7 +220,7 @@ impl<P: Platform> Filter<P> for Proc {
                 // The platform has told what came before.
                 let Life::Watched(watched) = process.life else { return Ok(Noted::Nothing) };
                 let exit = port.process_exit(&watched)?;
-                return Ok(exit.map_or(Noted::Nothing, |status| process.end(wanted, status, port)));
+                return Ok(exit.map_or(Noted::Nothing, |exit| process.end(wanted, exit, port)));
             }
         };
         Ok(process.learn(wanted, deed, port))
@@ -225,7 +228,7 @@ impl<P: Platform> Filter<P> for Proc {
 
     fn has_just_ended(&self, knote: &Knote, port: &mut P) -> bool {
         matches!(knote.body, Body::Process(Process { life: Life::Watched(watched), followed: true, .. })
-            if port.process_exit(&watched).is_ok_and(|status| status.is_some()))
+            if port.process_exit(&watched).is_ok_and(|exit| exit.is_some()))
     }
 
     fn event(&self, knote: &mut Knote, port: &mut P, _seen: Option<Readiness>) -> Result<Outcome> {
@@ -240,9 +243,9 @@ impl<P: Platform> Filter<P> for Proc {
         if process.is_unwatched()
             && !process.followed
             && let Life::Watched(watched) = process.life
-            && let Some(status) = port.process_exit(&watched)?
+            && let Some(exit) = port.process_exit(&watched)?
         {
-            process.end(wanted, status, port);
+            process.end(wanted, exit, port);
         }
         let ended = matches!(process.life, Life::Ended);
         if process.pending == 0 {

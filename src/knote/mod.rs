@@ -76,7 +76,8 @@ pub(crate) struct Process {
     pub(crate) life: Life,
     /// Notes not yet returned.
     pub(crate) pending: c_uint,
-    /// The wait status, once NOTE_EXIT is among them.
+    /// The wait status, once it has ended; before, that of the thread that was
+    /// last heard to end.
     pub(crate) status: i32,
     /// Of a child that a NOTE_TRACK brought: its parent, until that is told.
     pub(crate) parent: Option<NonZeroI32>,

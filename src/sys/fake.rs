@@ -14,8 +14,8 @@
 #![forbid(unsafe_code)]
 
 use super::{
-    Arm, Bell, Cancel, Class, Deed, Descriptor, Hint, Platform, Readiness, Sample, Side, Source,
-    Token, Watched,
+    Arm, Bell, Cancel, Class, Deed, Descriptor, Exit, Hint, Platform, Readiness, Sample, Side,
+    Source, Token, Watched,
 };
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
@@ -679,11 +679,14 @@ impl Platform for Fake {
         });
     }
 
-    fn process_exit(&mut self, watched: &Watched) -> Result<Option<i32>> {
+    fn process_exit(&mut self, watched: &Watched) -> Result<Option<Exit>> {
         machine(|machine| {
             machine.called(Verb::ProcessExit)?;
             let who = machine.sets[self.set].watched[watched.place as usize].expect("watched");
-            Ok(machine.processes.get(&who.pid).and_then(|process| process.status))
+            let process = machine.processes.get(&who.pid).copied().unwrap_or_default();
+            Ok(process.status.map(|status| {
+                if process.reaped { Exit::Hidden } else { Exit::Status(status) }
+            }))
         })
     }
 
@@ -692,7 +695,7 @@ impl Platform for Fake {
         Err(Errno::EINVAL)
     }
 
-    fn procdesc_exit(&mut self, _fd: Descriptor) -> Result<Option<i32>> {
+    fn procdesc_exit(&mut self, _fd: Descriptor) -> Result<Option<Exit>> {
         Err(Errno::EBADF)
     }
 

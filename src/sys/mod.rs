@@ -140,6 +140,15 @@ pub(crate) struct Watched {
     pub(crate) wakes: bool,
 }
 
+/// How a process has ended.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Exit {
+    /// With this wait status.
+    Status(i32),
+    /// The system does not tell, or no longer.
+    Hidden,
+}
+
 /// What a process that is followed has done.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Deed {
@@ -149,7 +158,7 @@ pub(crate) enum Deed {
     Execed,
     /// It has one thread more,
     ThreadBorn,
-    /// or one less. Should that be the last one, this is its wait status.
+    /// or one less. Should that be the last one, this is the wait status.
     ThreadEnded(i32),
     /// Nobody knows: some of what it did got lost.
     Lost,
@@ -306,9 +315,8 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Stops watching.
     fn unwatch_process(&mut self, watched: Watched);
 
-    /// The wait status of a process that has ended, as far as the system tells;
-    /// `None`: it has not.
-    fn process_exit(&mut self, watched: &Watched) -> Result<Option<i32>>;
+    /// How a process has ended; `None`: it has not.
+    fn process_exit(&mut self, watched: &Watched) -> Result<Option<Exit>>;
 
     /// Begins to watch, as [`Platform::watch`] does, a descriptor that stands
     /// for a process, for its end; and the process's number. EINVAL: it stands
@@ -316,7 +324,7 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     fn watch_procdesc(&mut self, fd: Descriptor, arm: Arm, token: Token) -> Result<(Source, i32)>;
 
     /// As [`Platform::process_exit`]. EBADF: the descriptor has been closed.
-    fn procdesc_exit(&mut self, fd: Descriptor) -> Result<Option<i32>>;
+    fn procdesc_exit(&mut self, fd: Descriptor) -> Result<Option<Exit>>;
 
     /// Begins to follow what a process does from now on; of one that has just
     /// been `born`, from its beginning. EPERM: the system does not let this

@@ -221,6 +221,21 @@ fn what_got_lost_is_told_and_ends_those_that_were_gone() {
     assert_eq!(told(&[rig.only()]), [(9, OVER, NOTE_TRACKERR | NOTE_EXIT, 0)]);
 }
 
+/// Whoever may not see the status hears it from the last thread.
+#[test]
+fn a_hidden_status_is_that_of_the_last_thread() {
+    let rig = rig();
+    rig.change(&[proc(7, EV_ADD, NOTE_EXIT | NOTE_FORK)]).unwrap();
+    fake::end(7, 5);
+    fake::reap(7);
+    assert_eq!(told(&[rig.only()]), [(7, OVER, NOTE_EXIT, 5)]);
+    fake::begin(7);
+    rig.change(&[proc(7, EV_ADD, NOTE_EXIT)]).unwrap();
+    fake::end(7, 5);
+    fake::reap(7);
+    assert_eq!(told(&[rig.only()]), [(7, OVER, NOTE_EXIT, 0)]);
+}
+
 #[test]
 fn a_knote_of_the_programs_own_stays() {
     let rig = rig();

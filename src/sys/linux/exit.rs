@@ -2,16 +2,16 @@
 //!
 //! No one call tells of every process. In this order: waitid(), which leaves
 //! the zombie as it is, for children; /proc/PID/stat, for zombies of the same
-//! user; PIDFD_GET_INFO (since 6.15), for whatever has been reaped. Else 0.
+//! user; PIDFD_GET_INFO (since 6.15), for whatever has been reaped.
 
 use super::descriptor::{check, own};
 use crate::errno::{Errno, Result};
-use crate::sys::Descriptor;
+use crate::sys::{Descriptor, Exit};
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Of a process that has ended, by a descriptor of it.
-pub(super) fn by_pidfd(pidfd: Descriptor, pid: Option<i32>) -> i32 {
+pub(super) fn by_pidfd(pidfd: Descriptor, pid: Option<i32>) -> Exit {
     let waited = match wait(libc::P_PIDFD, pidfd) {
         // Before 5.4 waitid() does not know the descriptor.
         Err(Errno::EINVAL) => pid.and_then(|pid| wait(libc::P_PID, pid).ok()).flatten(),
@@ -23,23 +23,24 @@ pub(super) fn by_pidfd(pidfd: Descriptor, pid: Option<i32>) -> i32 {
         // then its number is another's. Reading fails if it has been by now.
         match signal(pidfd) {
             Err(Errno::ESRCH) => None,
-            _ => read_stat(&stat)?.status,
+            _ => read_stat(&stat)?.status(),
         }
     };
-    waited.or_else(of_zombie).or_else(|| reaped(pidfd)).unwrap_or(0)
+    waited.or_else(of_zombie).or_else(|| reaped(pidfd)).map_or(Exit::Hidden, Exit::Status)
 }
 
 /// Of a process that has perhaps ended, by its number and when it began.
-pub(super) fn by_number(pid: i32, began: u64) -> Option<i32> {
+pub(super) fn by_number(pid: i32, began: u64) -> Option<Exit> {
     if let Ok(Some(status)) = wait(libc::P_PID, pid) {
-        return Some(status);
+        return Some(Exit::Status(status));
     }
     match open_stat(pid).and_then(|file| read_stat(&file)) {
         // The number is another's.
-        Some(stat) if began != 0 && stat.began != began => Some(0),
-        Some(stat) => stat.status,
-        // Gone, or hidden.
-        None => (!exists(pid)).then_some(0),
+        Some(stat) if began != 0 && stat.began != began => Some(Exit::Hidden),
+        Some(stat) if !stat.ended => None,
+        Some(stat) => Some(stat.status().map_or(Exit::Hidden, Exit::Status)),
+        // Gone, or out of sight.
+        None => (!exists(pid)).then_some(Exit::Hidden),
     }
 }
 
@@ -90,9 +91,18 @@ fn wait(kind: libc::idtype_t, which: i32) -> Result<Option<i32>> {
 
 /// What is needed of /proc/PID/stat.
 struct Stat {
-    /// If it is a zombie. 0 if the status is not for us to know.
-    status: Option<i32>,
+    /// It is a zombie.
+    ended: bool,
+    code: i32,
     began: u64,
+}
+
+impl Stat {
+    /// The status of a zombie; 0 also stands for one that is not for us to
+    /// know.
+    fn status(&self) -> Option<i32> {
+        (self.ended && self.code != 0).then_some(self.code)
+    }
 }
 
 fn open_stat(pid: i32) -> Option<OwnedFd> {
@@ -113,9 +123,9 @@ fn read_stat(file: &OwnedFd) -> Option<Stat> {
     let end = text.iter().rposition(|byte| *byte == b')')?;
     let rest = core::str::from_utf8(text.get(end + 1..)?).ok()?;
     let field = |number: usize| rest.split_ascii_whitespace().nth(number - 3);
-    let ended = matches!(field(3)?, "Z" | "X" | "x");
-    let status = if ended { field(52)?.parse().ok() } else { None };
-    Some(Stat { status, began: field(22)?.parse().ok()? })
+    // The first thread alone may have ended, with others left.
+    let ended = matches!(field(3)?, "Z" | "X" | "x") && matches!(field(20)?, "0" | "1");
+    Some(Stat { ended, code: field(52)?.parse().ok()?, began: field(22)?.parse().ok()? })
 }
 
 /// `struct pidfd_info` as of 6.13.

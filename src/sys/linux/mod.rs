@@ -33,8 +33,8 @@ use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::{
-    Arm, Bell, Cancel, Class, Deed, Descriptor, Hint, Platform, Readiness, Sample, Side, Source,
-    Token, Watched,
+    Arm, Bell, Cancel, Class, Deed, Descriptor, Exit, Hint, Platform, Readiness, Sample, Side,
+    Source, Token, Watched,
 };
 use connector::Connector;
 use descriptor::Private;
@@ -359,7 +359,7 @@ impl Platform for Native {
         self.processes.unwatch(watched.place, |pidfd| leave(set, pidfd));
     }
 
-    fn process_exit(&mut self, watched: &Watched) -> Result<Option<i32>> {
+    fn process_exit(&mut self, watched: &Watched) -> Result<Option<Exit>> {
         self.processes.exit(watched.place)
     }
 
@@ -372,7 +372,7 @@ impl Platform for Native {
         Ok((Source { repeats: true, wakes: true, notes, place: 0 }, pid))
     }
 
-    fn procdesc_exit(&mut self, fd: Descriptor) -> Result<Option<i32>> {
+    fn procdesc_exit(&mut self, fd: Descriptor) -> Result<Option<Exit>> {
         if !poll_now(fd)?.has(Readiness::IN) {
             return Ok(None);
         }

@@ -11,7 +11,7 @@ use super::exit;
 use super::probe::poll_now;
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicBool, Ordering};
-use crate::sys::{Descriptor, Readiness, Watched};
+use crate::sys::{Descriptor, Exit, Readiness, Watched};
 
 /// The kernel does not know the call, or a filter forbids it.
 static NO_PIDFD: AtomicBool = AtomicBool::new(cfg!(kqueue_no_pidfd));
@@ -92,8 +92,8 @@ impl Processes {
         *at = Place::Free(core::mem::replace(&mut self.free, place));
     }
 
-    /// The wait status of one that has ended.
-    pub(super) fn exit(&self, place: u32) -> Result<Option<i32>> {
+    /// How one has ended, if it has.
+    pub(super) fn exit(&self, place: u32) -> Result<Option<Exit>> {
         match self.places.get(place as usize) {
             Some(Place::Taken { pid, handle: Handle::Pidfd(pidfd) }) => {
                 exit_by(pidfd.number(), Some(*pid))
@@ -120,8 +120,8 @@ impl Processes {
     }
 }
 
-/// The wait status, if the process behind a pidfd has ended.
-pub(super) fn exit_by(pidfd: Descriptor, pid: Option<i32>) -> Result<Option<i32>> {
+/// How the process behind a pidfd has ended, if it has.
+fn exit_by(pidfd: Descriptor, pid: Option<i32>) -> Result<Option<Exit>> {
     if poll_now(pidfd)?.has(Readiness::IN) {
         return Ok(Some(exit::by_pidfd(pidfd, pid)));
     }
