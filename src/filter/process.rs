@@ -237,7 +237,12 @@ impl<P: Platform> Filter<P> for Proc {
         if let Some(parent) = process.parent {
             let data = i64::from(parent.get());
             let then = Then::Stays;
-            return Ok(Outcome::Fire(Report { fflags: NOTE_CHILD, data, then, ..Report::default() }));
+            return Ok(Outcome::Fire(Report {
+                fflags: NOTE_CHILD,
+                data,
+                then,
+                ..Report::default()
+            }));
         }
         // Of one that is followed the end is noted: not before its deeds are.
         if process.is_unwatched()
@@ -251,9 +256,7 @@ impl<P: Platform> Filter<P> for Proc {
         if process.pending == 0 {
             return match process.life {
                 Life::Ended => Err(Errno::ESRCH),
-                _ if process.is_unwatched() => {
-                    Ok(Outcome::Idle(Some(P::now().after(UNWATCHED))))
-                }
+                _ if process.is_unwatched() => Ok(Outcome::Idle(Some(P::now().after(UNWATCHED)))),
                 _ => Ok(Outcome::Idle(None)),
             };
         }

@@ -15,9 +15,9 @@
 
 mod apply;
 mod collect;
-mod track;
 #[cfg(test)]
 mod tests;
+mod track;
 
 use crate::clock::{Moment, Patience};
 use crate::errno::{Errno, Result};

@@ -684,13 +684,20 @@ impl Platform for Fake {
             machine.called(Verb::ProcessExit)?;
             let who = machine.sets[self.set].watched[watched.place as usize].expect("watched");
             let process = machine.processes.get(&who.pid).copied().unwrap_or_default();
-            Ok(process.status.map(|status| {
-                if process.reaped { Exit::Hidden } else { Exit::Status(status) }
-            }))
+            Ok(process.status.map(
+                |status| {
+                    if process.reaped { Exit::Hidden } else { Exit::Status(status) }
+                },
+            ))
         })
     }
 
-    fn watch_procdesc(&mut self, _fd: Descriptor, _arm: Arm, _token: Token) -> Result<(Source, i32)> {
+    fn watch_procdesc(
+        &mut self,
+        _fd: Descriptor,
+        _arm: Arm,
+        _token: Token,
+    ) -> Result<(Source, i32)> {
         // No number stands for a process here.
         Err(Errno::EINVAL)
     }

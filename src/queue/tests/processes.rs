@@ -141,8 +141,11 @@ fn one_that_gives_no_sign_is_looked_at_by_the_clock() {
 fn a_child_says_whose_it_is_then_what_it_does_then_its_end() {
     let rig = rig();
     let wanted = NOTE_EXIT | NOTE_FORK | NOTE_TRACK;
-    rig.change(&[Kevent { udata: core::ptr::without_provenance_mut(3), ..proc(7, EV_ADD, wanted) }])
-        .unwrap();
+    rig.change(&[Kevent {
+        udata: core::ptr::without_provenance_mut(3),
+        ..proc(7, EV_ADD, wanted)
+    }])
+    .unwrap();
     fake::begin(8);
     fake::does(7, Deed::Forked(8));
     let first = rig.poll(8);

@@ -269,7 +269,7 @@ impl Message {
 
     /// Whom it concerns, and what they did.
     fn telling(&self) -> Option<Telling> {
-        let [second, third, fourth] = [14, 15, 16].map(|at| self.words[at].cast_signed());
+        let [.., second, third, fourth] = self.words.first_chunk::<17>()?.map(u32::cast_signed);
         let (pid, deed) = match self.what() {
             // Parent thread and process, child thread and process. Of a thread
             // the parent is that of its process.
@@ -357,9 +357,8 @@ impl Line {
     fn send(&self, request: &Request) -> Result<()> {
         let bytes = request.words.as_ptr().cast();
         // SAFETY: no more bytes than the array has.
-        let sent = unsafe {
-            libc::send(self.socket.number(), bytes, request.length, libc::MSG_NOSIGNAL)
-        };
+        let sent =
+            unsafe { libc::send(self.socket.number(), bytes, request.length, libc::MSG_NOSIGNAL) };
         if sent < 0 { Err(last_error()) } else { Ok(()) }
     }
 

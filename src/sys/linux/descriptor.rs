@@ -102,7 +102,7 @@ impl Private {
         match self.identity {
             // Without an answer it is taken for what it was.
             Identity::Name(was) => file_name(&mut name, self.number).map_or(true, |is| is == was),
-            Identity::Socket(inode) => fstat(lend(self.number)).is_ok_and(|stat| {
+            Identity::Socket(inode) => fstat(lend(self.number)).map_or(true, |stat| {
                 stat.st_ino == inode && stat.st_mode & libc::S_IFMT == libc::S_IFSOCK
             }),
         }

@@ -367,7 +367,8 @@ impl Platform for Native {
         let pid = pidfd::process_of(fd)?.unwrap_or(0);
         let set = self.enter(fd, mask(Side::Read, arm), pack(self.cookie, token));
         // A directory of /proc passes for a process too, with some calls.
-        let notes = set.map_err(|error| if error == Errno::EPERM { Errno::EINVAL } else { error })?;
+        let notes =
+            set.map_err(|error| if error == Errno::EPERM { Errno::EINVAL } else { error })?;
         self.proved = true;
         Ok((Source { repeats: true, wakes: true, notes, place: 0 }, pid))
     }
