@@ -406,9 +406,6 @@ TEST(a_filter_that_is_known_but_absent_is_enosys)
 #ifndef EVFILT_VNODE
 	    -4,
 #endif
-#ifndef EVFILT_PROC
-	    -5,
-#endif
 #ifndef EVFILT_SIGNAL
 	    -6,
 #endif
@@ -426,9 +423,6 @@ TEST(a_filter_that_is_known_but_absent_is_enosys)
 #endif
 #ifndef EVFILT_EXCEPT
 	    -15,
-#endif
-#ifndef EVFILT_PROCDESC
-	    -16,
 #endif
 	};
 	struct held h = hold();
