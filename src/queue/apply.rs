@@ -49,6 +49,7 @@ pub(super) fn all<P: Platform, C: Caller>(
                 Answer::None => {}
                 Answer::Written => answered += 1,
                 Answer::Stop(result) => {
+                    home.note(&queue);
                     finish(home, tenant, queue)?;
                     return result.map(Next::Return).map_err(Stop::Failed);
                 }
@@ -59,6 +60,7 @@ pub(super) fn all<P: Platform, C: Caller>(
                 break;
             }
         }
+        home.note(&queue);
         let collects = next.is_none() && answered == 0 && caller.collects();
         if collects {
             queue.settle(Wake::Myself)?;
@@ -193,6 +195,7 @@ impl<P: Platform> Queue<P> {
         if made.is_err() {
             self.table.remove(key, slot);
         } else {
+            self.careful += u32::from(filter.is_careful());
             self.supplant(slot);
             self.check(filter, slot);
         }
@@ -293,13 +296,12 @@ impl<P: Platform> Queue<P> {
     fn forget(&mut self, slot: Slot) {
         let token = self.table.token(slot);
         let Some(knote) = self.table.get(slot) else { return };
-        let key = filter::find::<P>(knote.filter).and_then(|filter| {
-            filter.release(knote, &mut self.port, token);
-            filter.key(knote.filter, knote.ident)
-        });
+        let Ok(filter) = filter::find::<P>(knote.filter) else { return };
+        filter.release(knote, &mut self.port, token);
+        self.careful -= u32::from(filter.is_careful());
         self.ready.remove(slot);
         self.alarms.cancel(slot);
-        if let Ok(key) = key {
+        if let Ok(key) = filter.key(knote.filter, knote.ident) {
             self.table.remove(key, slot);
         }
     }
