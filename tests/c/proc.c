@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <spawn.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -1638,6 +1639,46 @@ as_nobody_a_stranger(void)
 TEST(the_end_of_another_users_process)
 {
 	in_child(as_nobody_a_stranger, "the user cannot be changed here");
+}
+
+/* With a /proc that shows each user his own processes alone. */
+static int
+in_a_hiding_proc(void)
+{
+	char path[64];
+	int gate[2], kq;
+	pid_t pid, roots;
+	struct kevent k;
+	if (getuid() != 0 || unshare(CLONE_NEWNS) != 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	    mount("proc", "/proc", "proc", 0, "hidepid=2") != 0)
+		return 77;
+	CHECK_EQ(pipe2(gate, O_CLOEXEC), 0);
+	pid = family(gate, &roots, 0);
+	if (setgroups(0, NULL) != 0 || setgid(65534) != 0 ||
+	    seteuid(65534) != 0)
+		return 77;
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)roots);
+	CHECK_FAILS(open(path, O_RDONLY), ENOENT);
+	kq = open_queue();
+	add(kq, roots, NOTE_EXIT);
+	expect_none(kq);
+	CHECK_EQ(write(gate[1], "x", 1), 1);
+	/* It stays a zombie, but who looks by the clock cannot see that. */
+	if (by_clock()) {
+		CHECK_EQ(seteuid(0), 0);
+		CHECK_EQ(kill(pid, SIGKILL), 0);
+	}
+	k = next_event(kq);
+	CHECK_EQ(seteuid(0), 0);
+	kill(pid, SIGKILL);
+	reap(pid);
+	return k.flags == ENDED && k.fflags == NOTE_EXIT ? 0 : 1;
+}
+
+TEST(the_end_of_a_process_that_proc_hides)
+{
+	in_child(in_a_hiding_proc, "/proc cannot be mounted here");
 }
 
 /* --- too much ----------------------------------------------------------------- */

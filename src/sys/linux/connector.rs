@@ -12,6 +12,7 @@
 //! connector.
 
 use super::descriptor::{Private, check, last_error, own};
+use super::exit;
 use crate::clock::Moment;
 use crate::errno::{Errno, Result};
 use crate::sys::{Deed, Platform, Token};
@@ -150,6 +151,17 @@ impl Connector {
         self.followers.clear();
     }
 
+    /// Is this the number of a child that is just being told of, and does it
+    /// belong to a later process by now? Only after a long time, in which the
+    /// numbers can have gone round, is that worth a question.
+    pub(super) fn is_anothers(&self, pid: i32) -> bool {
+        let (Some(telling), Some(line)) = (&self.telling, &self.line) else { return false };
+        let now = super::Native::now().0.saturating_add_signed(line.ahead.saturating_neg());
+        telling.deed == Deed::Forked(pid)
+            && now.saturating_sub(telling.at) > ROUND
+            && exit::began_after(pid, telling.at)
+    }
+
     /// The next deed of somebody who is followed. `None`: for now that was all.
     pub(super) fn next(&mut self) -> Option<(Token, Deed)> {
         loop {
@@ -285,6 +297,9 @@ impl Message {
         Some(Telling { deed, at: self.at(), next: (pid, 0), last: pid })
     }
 }
+
+/// In less time the kernel cannot have given out all numbers of processes.
+const ROUND: u64 = 100_000_000;
 
 /// How much the kernel may keep for us, if we may have so much. An event takes
 /// about a thousand bytes, and only as long as it waits.

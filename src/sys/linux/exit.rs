@@ -4,6 +4,7 @@
 //! the zombie as it is, for children; /proc/PID/stat, for zombies of the same
 //! user; PIDFD_GET_INFO (since 6.15), for whatever has been reaped.
 
+use super::clock;
 use super::descriptor::{check, own};
 use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, Exit};
@@ -48,6 +49,18 @@ pub(super) fn by_number(pid: i32, began: u64) -> Option<Exit> {
 pub(super) fn began(pid: i32) -> Result<u64> {
     let began = open_stat(pid).and_then(|file| read_stat(&file)).map_or(0, |stat| stat.began);
     if exists(pid) { Ok(began) } else { Err(Errno::ESRCH) }
+}
+
+/// Did the process with this number begin after this moment of the clock that
+/// stands still while the system sleeps? Not, if nobody tells.
+pub(super) fn began_after(pid: i32, at: u64) -> bool {
+    let Some(stat) = open_stat(pid).and_then(|file| read_stat(&file)) else { return false };
+    // SAFETY: no memory is involved.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    let tick = 1_000_000_000 / u64::try_from(ticks).unwrap_or(100).max(1);
+    // The kernel counts by the clock that goes on.
+    let asleep = clock(libc::CLOCK_BOOTTIME).saturating_sub(clock(libc::CLOCK_MONOTONIC));
+    stat.began.saturating_mul(tick) > at.saturating_add(asleep).saturating_add(tick)
 }
 
 /// Is there a process, be it a zombie, with this number? A thread that leads

@@ -350,6 +350,9 @@ impl Platform for Native {
         if !self.prove() {
             return Err(Errno::EBADF);
         }
+        if self.connector.is_anothers(pid) {
+            return Err(Errno::ESRCH);
+        }
         let (set, data) = (self.number, pack(self.cookie, token));
         self.processes.watch(pid, |pidfd| epoll::add(set, pidfd, libc::EPOLLIN as u32, data))
     }
