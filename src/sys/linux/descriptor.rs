@@ -108,6 +108,15 @@ impl Private {
         }
     }
 
+    /// Closes it if the kernel calls it ours by a quicker way than /proc.
+    pub(super) fn close_if(self, is_ours: impl FnOnce(Descriptor) -> bool) {
+        let kept = core::mem::ManuallyDrop::new(self);
+        if is_ours(kept.number) {
+            // SAFETY: the number was made for this value, which is not dropped.
+            unsafe { libc::close(kept.number) };
+        }
+    }
+
     /// Is it where private descriptors belong?
     pub(super) fn is_high(&self) -> bool {
         u64::try_from(self.number).is_ok_and(|number| number >= PRIVATE_FLOOR)

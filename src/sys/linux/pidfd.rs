@@ -112,10 +112,15 @@ impl Processes {
         })
     }
 
-    /// In a forked child: closes the numbers, and gives no memory back.
+    /// In a forked child: closes the numbers, and gives no memory back. There
+    /// can be thousands, and each fork pays: so it is the kernel that says
+    /// whether a number is still of a process, not /proc.
     pub(super) fn disown(&mut self) {
         for place in &mut self.places {
-            *place = Place::Free(NONE);
+            let was = core::mem::replace(place, Place::Free(NONE));
+            if let Place::Taken { handle: Handle::Pidfd(pidfd), .. } = was {
+                pidfd.close_if(|number| exit::signal(number) != Err(Errno::EBADF));
+            }
         }
     }
 }
