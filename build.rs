@@ -9,8 +9,8 @@ use std::{env, fs, io};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     if env::var("CARGO_CFG_TARGET_OS")? == "linux" {
         println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libkqueue.so.0");
-        // A fork handler, and one day a signal handler, point into the
-        // library: dlclose() must not unmap it.
+        // A fork handler and signal handlers point into the library:
+        // dlclose() must not unmap it.
         println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
         println!("cargo:rustc-cdylib-link-arg=-Wl,-z,defs");
     }

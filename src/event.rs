@@ -31,7 +31,15 @@ pub const EVFILT_WRITE: c_short = -2;
 /// Defined because BSD programs name it; kevent() answers ENXIO, as FreeBSD
 /// does: aio requests are attached through struct sigevent there.
 pub const EVFILT_AIO: c_short = -3;
-pub(crate) const EVFILT_VNODE: c_short = -4;
+/// Something happens to a file or a directory.
+///
+/// `ident` is a descriptor of it, `fflags` the notes wanted. If one of those
+/// that an operation has is wanted, all of them are returned: NOTE_WRITE gets
+/// NOTE_WRITE and NOTE_EXTEND of an append. They are collected in `fflags` until
+/// they are returned with EV_CLEAR, and by a disabled knote too; without
+/// EV_CLEAR they stay, and every call returns them. `data` is 0. It is the open
+/// file that is watched, not its name. EINVAL: a socket, a pipe or a queue.
+pub const EVFILT_VNODE: c_short = -4;
 /// A process.
 ///
 /// `ident` is the pid of any process that exists, `fflags` what to tell of it:
@@ -41,7 +49,14 @@ pub(crate) const EVFILT_VNODE: c_short = -4;
 /// if there is no such process (a thread's id is none), or if it has ended and
 /// NOTE_EXIT is not asked for; see NOTE_FORK for what else.
 pub const EVFILT_PROC: c_short = -5;
-pub(crate) const EVFILT_SIGNAL: c_short = -6;
+/// A signal is sent to the process, or to one of its threads.
+///
+/// `ident` is the signal; one that does not exist is EINVAL. The signal does
+/// what it would do otherwise: handlers run, default actions happen, and
+/// ignored ones are counted too. On return `data` is how often it was sent
+/// since it was last returned, `fflags` is 0. EV_CLEAR is set by itself. A
+/// signal that every thread blocks is taken by the thread that waits.
+pub const EVFILT_SIGNAL: c_short = -6;
 /// A timer.
 ///
 /// `ident` is any number the caller likes, `data` the period (or, with
@@ -50,7 +65,13 @@ pub(crate) const EVFILT_SIGNAL: c_short = -6;
 /// is how often it has expired since it was last returned, `fflags` is 0.
 pub const EVFILT_TIMER: c_short = -7;
 pub(crate) const EVFILT_NETDEV: c_short = -8;
-pub(crate) const EVFILT_FS: c_short = -9;
+/// A file system was mounted or unmounted, as the thread that adds the knote
+/// sees them.
+///
+/// `ident` is any number. Returned with EV_CLEAR, asked or not. `fflags` is
+/// VQ_MOUNT, VQ_UNMOUNT or both: what has happened since it was last returned,
+/// whatever was asked for; `data` is 0. ENOTSUP where /proc is not mounted.
+pub const EVFILT_FS: c_short = -9;
 pub(crate) const EVFILT_LIO: c_short = -10;
 /// An event that the program itself raises, with NOTE_TRIGGER.
 ///
@@ -61,7 +82,15 @@ pub const EVFILT_USER: c_short = -11;
 /// the commands NOTE_VERSION to NOTE_DEBUG_FUNC in `fflags`.
 pub const EVFILT_LIBKQUEUE: c_short = -12;
 pub(crate) const EVFILT_EMPTY: c_short = -13;
-pub(crate) const EVFILT_EXCEPT: c_short = -15;
+/// Something out of the ordinary has come to a socket.
+///
+/// `ident` is the socket; EINVAL for any other descriptor. With NOTE_OOB in
+/// `fflags` it fires, and returns NOTE_OOB in `fflags`, while urgent data is
+/// there that has not been read. EV_EOF is set, whatever was asked for, when
+/// nothing more will come; `fflags` is then the socket's error, if it has one.
+/// `data` is what a read would find: of TCP without SO_OOBINLINE the bytes
+/// before the urgent one.
+pub const EVFILT_EXCEPT: c_short = -15;
 /// A process, by a descriptor of it: what pidfd_open(2) returns.
 ///
 /// `fflags` NOTE_EXIT and NOTE_FORK are understood, and NOTE_EXITSTATUS; on
@@ -111,6 +140,41 @@ pub const EV_EOF: c_ushort = 0x8000;
 pub const NOTE_LOWAT: c_uint = 0x0001;
 /// READ on a file: fire always, also at its end.
 pub const NOTE_FILE_POLL: c_uint = 0x0002;
+
+/// EXCEPT: urgent (out-of-band) data.
+pub const NOTE_OOB: c_uint = 0x0004;
+
+/// FS: a file system was mounted, or a mount was moved.
+pub const VQ_MOUNT: c_uint = 0x0008;
+/// FS: a file system was unmounted, or a mount was moved.
+pub const VQ_UNMOUNT: c_uint = 0x0010;
+
+/// VNODE: the last name of the file is gone, or the directory is.
+pub const NOTE_DELETE: c_uint = 0x0001;
+/// VNODE: it was written, or a directory's entries have changed.
+pub const NOTE_WRITE: c_uint = 0x0002;
+/// VNODE: it has become larger; of a directory, an entry was moved in or out.
+pub const NOTE_EXTEND: c_uint = 0x0004;
+/// VNODE: mode, owner, times or extended attributes were changed, or it was cut.
+pub const NOTE_ATTRIB: c_uint = 0x0008;
+/// VNODE: the number of its links has changed, and is not 0; of a directory,
+/// that of its subdirectories.
+pub const NOTE_LINK: c_uint = 0x0010;
+/// VNODE: it was renamed.
+pub const NOTE_RENAME: c_uint = 0x0020;
+/// VNODE: its file system was taken away; the event has EV_EOF, wanted or not.
+/// Linux does not do that to a file that is open.
+pub const NOTE_REVOKE: c_uint = 0x0040;
+/// VNODE: it was cut.
+pub const NOTE_TRUNCATE: c_uint = 0x0080;
+/// VNODE: a descriptor of it that could not write was closed.
+pub const NOTE_CLOSE: c_uint = 0x0100;
+/// VNODE: a descriptor of it that could write was closed.
+pub const NOTE_CLOSE_WRITE: c_uint = 0x0200;
+/// VNODE: it was read.
+pub const NOTE_READ: c_uint = 0x0400;
+/// VNODE: it was opened.
+pub const NOTE_OPEN: c_uint = 0x0800;
 
 /// PROC, PROCDESC: the process has ended. `data` is its status as wait(2) gives
 /// it; 0 where the system does not tell the status of a process that is no

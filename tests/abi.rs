@@ -548,10 +548,10 @@ RET   kevent 0
 CALL  kevent(102,{in},3,{out},4)
 STRU  struct kevent { ident=2, filter=EVFILT_USER, flags=0x2<EV_DELETE>, fflags=0x0, data=0, udata=0x0 }
 STRU  struct kevent { ident=9, filter=EVFILT_USER, flags=0x48<EV_DISABLE|EV_RECEIPT>, fflags=0x40000000<NOTE_FFAND>, data=0, udata=0x0 }
-STRU  struct kevent { ident=3, filter=EVFILT_SIGNAL, flags=0x401<EV_ADD>, fflags=0x30, data=0, udata=0x0 }
+STRU  struct kevent { ident=3, filter=EVFILT_LIO, flags=0x401<EV_ADD>, fflags=0x30, data=0, udata=0x0 }
 STRU  struct kevent { ident=2, filter=EVFILT_USER, flags=0x4002<EV_DELETE|EV_ERROR>, fflags=0x0, data=2<ENOENT>, udata=0x0 }
 STRU  struct kevent { ident=9, filter=EVFILT_USER, flags=0x4048<EV_DISABLE|EV_RECEIPT|EV_ERROR>, fflags=0x40000000<NOTE_FFAND>, data=0, udata=0x0 }
-STRU  struct kevent { ident=3, filter=EVFILT_SIGNAL, flags=0x4401<EV_ADD|EV_ERROR>, fflags=0x30, data=38<ENOSYS>, udata=0x0 }
+STRU  struct kevent { ident=3, filter=EVFILT_LIO, flags=0x4401<EV_ADD|EV_ERROR>, fflags=0x30, data=38<ENOSYS>, udata=0x0 }
 RET   kevent 3
 CALL  kevent(102,{in},1,0x0,0)
 STRU  struct kevent { ident=2, filter=EVFILT_USER, flags=0x2<EV_DELETE>, fflags=0x0, data=0, udata=0x0 }

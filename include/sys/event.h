@@ -66,6 +66,18 @@ struct timespec;
 #define EVFILT_AIO (-3)
 
 /*
+ * Something happens to a file or a directory.
+ *
+ * ident is a descriptor of it, fflags the notes wanted. If one of those
+ * that an operation has is wanted, all of them are returned: NOTE_WRITE gets
+ * NOTE_WRITE and NOTE_EXTEND of an append. They are collected in fflags until
+ * they are returned with EV_CLEAR, and by a disabled knote too; without
+ * EV_CLEAR they stay, and every call returns them. data is 0. It is the open
+ * file that is watched, not its name. EINVAL: a socket, a pipe or a queue.
+ */
+#define EVFILT_VNODE (-4)
+
+/*
  * A process.
  *
  * ident is the pid of any process that exists, fflags what to tell of it:
@@ -78,6 +90,17 @@ struct timespec;
 #define EVFILT_PROC (-5)
 
 /*
+ * A signal is sent to the process, or to one of its threads.
+ *
+ * ident is the signal; one that does not exist is EINVAL. The signal does
+ * what it would do otherwise: handlers run, default actions happen, and
+ * ignored ones are counted too. On return data is how often it was sent
+ * since it was last returned, fflags is 0. EV_CLEAR is set by itself. A
+ * signal that every thread blocks is taken by the thread that waits.
+ */
+#define EVFILT_SIGNAL (-6)
+
+/*
  * A timer.
  *
  * ident is any number the caller likes, data the period (or, with
@@ -86,6 +109,16 @@ struct timespec;
  * is how often it has expired since it was last returned, fflags is 0.
  */
 #define EVFILT_TIMER (-7)
+
+/*
+ * A file system was mounted or unmounted, as the thread that adds the knote
+ * sees them.
+ *
+ * ident is any number. Returned with EV_CLEAR, asked or not. fflags is
+ * VQ_MOUNT, VQ_UNMOUNT or both: what has happened since it was last returned,
+ * whatever was asked for; data is 0. ENOTSUP where /proc is not mounted.
+ */
+#define EVFILT_FS (-9)
 
 /*
  * An event that the program itself raises, with NOTE_TRIGGER.
@@ -100,6 +133,18 @@ struct timespec;
  * the commands NOTE_VERSION to NOTE_DEBUG_FUNC in fflags.
  */
 #define EVFILT_LIBKQUEUE (-12)
+
+/*
+ * Something out of the ordinary has come to a socket.
+ *
+ * ident is the socket; EINVAL for any other descriptor. With NOTE_OOB in
+ * fflags it fires, and returns NOTE_OOB in fflags, while urgent data is
+ * there that has not been read. EV_EOF is set, whatever was asked for, when
+ * nothing more will come; fflags is then the socket's error, if it has one.
+ * data is what a read would find: of TCP without SO_OOBINLINE the bytes
+ * before the urgent one.
+ */
+#define EVFILT_EXCEPT (-15)
 
 /*
  * A process, by a descriptor of it: what pidfd_open(2) returns.
@@ -201,6 +246,83 @@ struct timespec;
  * READ on a file: fire always, also at its end.
  */
 #define NOTE_FILE_POLL 0x0002
+
+/*
+ * EXCEPT: urgent (out-of-band) data.
+ */
+#define NOTE_OOB 0x0004
+
+/*
+ * FS: a file system was mounted, or a mount was moved.
+ */
+#define VQ_MOUNT 8
+
+/*
+ * FS: a file system was unmounted, or a mount was moved.
+ */
+#define VQ_UNMOUNT 16
+
+/*
+ * VNODE: the last name of the file is gone, or the directory is.
+ */
+#define NOTE_DELETE 0x0001
+
+/*
+ * VNODE: it was written, or a directory's entries have changed.
+ */
+#define NOTE_WRITE 0x0002
+
+/*
+ * VNODE: it has become larger; of a directory, an entry was moved in or out.
+ */
+#define NOTE_EXTEND 0x0004
+
+/*
+ * VNODE: mode, owner, times or extended attributes were changed, or it was cut.
+ */
+#define NOTE_ATTRIB 0x0008
+
+/*
+ * VNODE: the number of its links has changed, and is not 0; of a directory,
+ * that of its subdirectories.
+ */
+#define NOTE_LINK 0x0010
+
+/*
+ * VNODE: it was renamed.
+ */
+#define NOTE_RENAME 0x0020
+
+/*
+ * VNODE: its file system was taken away; the event has EV_EOF, wanted or not.
+ * Linux does not do that to a file that is open.
+ */
+#define NOTE_REVOKE 0x0040
+
+/*
+ * VNODE: it was cut.
+ */
+#define NOTE_TRUNCATE 0x0080
+
+/*
+ * VNODE: a descriptor of it that could not write was closed.
+ */
+#define NOTE_CLOSE 0x0100
+
+/*
+ * VNODE: a descriptor of it that could write was closed.
+ */
+#define NOTE_CLOSE_WRITE 0x0200
+
+/*
+ * VNODE: it was read.
+ */
+#define NOTE_READ 0x0400
+
+/*
+ * VNODE: it was opened.
+ */
+#define NOTE_OPEN 0x0800
 
 /*
  * PROC, PROCDESC: the process has ended. data is its status as wait(2) gives

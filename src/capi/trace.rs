@@ -133,6 +133,8 @@ static FLAGS: [(u32, &str); 12] = named![
     EV_EOF,
 ];
 static FILE_NOTES: [(u32, &str); 2] = named![NOTE_LOWAT, NOTE_FILE_POLL];
+static EXCEPT_NOTES: [(u32, &str); 1] = named![NOTE_OOB];
+static FS_NOTES: [(u32, &str); 2] = named![VQ_MOUNT, VQ_UNMOUNT];
 static TIMER_NOTES: [(u32, &str); 8] = named![
     NOTE_SECONDS,
     NOTE_USECONDS,
@@ -190,6 +192,8 @@ fn notes(filter: i16) -> &'static [(u32, &'static str)] {
     match filter {
         event::EVFILT_READ | event::EVFILT_WRITE => &FILE_NOTES,
         event::EVFILT_PROC | event::EVFILT_PROCDESC => &PROC_NOTES,
+        event::EVFILT_EXCEPT => &EXCEPT_NOTES,
+        event::EVFILT_FS => &FS_NOTES,
         event::EVFILT_TIMER => &TIMER_NOTES,
         event::EVFILT_USER => &USER_NOTES,
         event::EVFILT_LIBKQUEUE => &COMMANDS,

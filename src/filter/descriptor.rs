@@ -1,4 +1,4 @@
-//! What READ and WRITE have in common: a knote whose body is a watched
+//! What READ, WRITE and EXCEPT have in common: a knote whose body is a watched
 //! descriptor. They differ in the side they watch, and in when what is there is
 //! enough: that is their own files' part, a [`Verdict`] on a sample.
 //!
@@ -15,7 +15,7 @@ use crate::event::NOTE_LOWAT;
 use crate::knote::table::Key;
 use crate::knote::{Body, Knote};
 use crate::sys::{Class, Descriptor, Platform, Readiness, Sample, Side, Source, Token};
-use core::ffi::c_short;
+use core::ffi::{c_short, c_uint};
 
 /// How soon to look again where nothing tells of the change: at a send buffer
 /// that drains towards its mark, and at a file that nobody can watch.
@@ -27,7 +27,8 @@ const UNWATCHED: Span = Span::millis(100);
 pub(super) enum Verdict {
     Fires,
     Waits,
-    /// There is something, but less than the knote's low-water mark.
+    /// There is something, but less than the knote's low-water mark, or not
+    /// what it asks for.
     BelowMark,
 }
 
@@ -37,6 +38,8 @@ pub(super) struct Watching {
     pub(super) side: Side,
     /// For a sample without end or error, of something that is not silent.
     pub(super) verdict: fn(&Knote, &Sample) -> Verdict,
+    /// The `fflags` of an event that the verdict made.
+    pub(super) note: c_uint,
 }
 
 impl<P: Platform> Filter<P> for Watching {
@@ -86,7 +89,8 @@ impl<P: Platform> Filter<P> for Watching {
             return Ok(Outcome::Gate(None));
         }
         let over = sample.eof || sample.error.is_some();
-        let verdict = if over { Verdict::Fires } else { (self.verdict)(knote, &sample) };
+        let asked = (self.verdict)(knote, &sample);
+        let verdict = if over { Verdict::Fires } else { asked };
         let later = |span| Some(P::now().after(span));
         Ok(match verdict {
             Verdict::Fires => Outcome::Fire(Report {
@@ -94,6 +98,7 @@ impl<P: Platform> Filter<P> for Watching {
                 // socket fires with fflags 0.
                 fflags: match sample.error {
                     Some(error) if sample.eof => error.0.unsigned_abs(),
+                    _ if asked == Verdict::Fires => self.note,
                     _ => 0,
                 },
                 data: sample.amount,
@@ -105,7 +110,7 @@ impl<P: Platform> Filter<P> for Watching {
             // gives no sign while it drains, so only the clock can tell when it
             // has come down to the mark; what arrives is told of.
             Verdict::BelowMark if sample.ready => match self.side {
-                Side::Read => Outcome::Gate(None),
+                Side::Read | Side::Except => Outcome::Gate(None),
                 Side::Write => Outcome::Gate(later(DRAINING)),
             },
             _ if source.wakes => Outcome::Idle(None),
@@ -115,14 +120,16 @@ impl<P: Platform> Filter<P> for Watching {
 
     fn asks_itself(&self, knote: &Knote) -> bool {
         // No kernel reports a mark of 0 bytes as reached; and what the platform
-        // cannot watch it cannot hint at.
-        low_water(knote).is_some_and(|mark| mark <= 0) || is_unwatched(knote)
+        // cannot watch it cannot hint at. Urgent data has no mark.
+        let marked = self.side != Side::Except;
+        marked && low_water(knote).is_some_and(|mark| mark <= 0) || is_unwatched(knote)
     }
 
     fn may_set_alarm(&self, knote: &Knote) -> bool {
         match self.side {
             Side::Read => is_unwatched(knote),
             Side::Write => low_water(knote).is_some(),
+            Side::Except => false,
         }
     }
 }

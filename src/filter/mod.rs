@@ -12,11 +12,15 @@
 #![forbid(unsafe_code)]
 
 mod descriptor;
+mod except;
+mod fs;
 mod procdesc;
 mod process;
 mod read;
+mod signal;
 mod timer;
 mod user;
+mod vnode;
 mod write;
 
 use crate::clock::Moment;
@@ -134,8 +138,7 @@ pub(crate) trait Filter<P: Platform>: Sync {
     }
 
     /// Asks whether the condition holds. `seen` is what the platform's hint
-    /// said. EBADF: the descriptor was closed. ESRCH: the process has ended,
-    /// and nobody wants to know.
+    /// said. EBADF: the descriptor was closed.
     fn event(&self, knote: &mut Knote, port: &mut P, seen: Option<Readiness>) -> Result<Outcome>;
 
     /// Must the queue itself ask, because no hint will come for what may hold
@@ -158,14 +161,17 @@ pub(crate) fn find<P: Platform>(filter: c_short) -> Result<&'static dyn Filter<P
     match filter {
         EVFILT_READ => Ok(&read::READ),
         EVFILT_WRITE => Ok(&write::WRITE),
+        EVFILT_EXCEPT => Ok(&except::EXCEPT),
+        EVFILT_FS => Ok(&fs::Fs),
+        EVFILT_SIGNAL => Ok(&signal::Signal),
         EVFILT_TIMER => Ok(&timer::Timer),
         EVFILT_USER => Ok(&user::User),
+        EVFILT_VNODE => Ok(&vnode::Vnode),
         EVFILT_PROC => Ok(&process::Proc),
         EVFILT_PROCDESC => Ok(&procdesc::Procdesc),
         // Natively a kevent() with it is refused so, too.
         EVFILT_AIO => Err(Errno::ENXIO),
-        EVFILT_VNODE | EVFILT_SIGNAL | EVFILT_NETDEV | EVFILT_FS | EVFILT_LIO | EVFILT_EMPTY
-        | EVFILT_EXCEPT => Err(Errno::ENOSYS),
+        EVFILT_NETDEV | EVFILT_LIO | EVFILT_EMPTY => Err(Errno::ENOSYS),
         _ => Err(Errno::EINVAL),
     }
 }

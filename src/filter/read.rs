@@ -7,7 +7,7 @@ use crate::event::NOTE_FILE_POLL;
 use crate::knote::Knote;
 use crate::sys::{Class, Sample, Side};
 
-pub(super) static READ: Watching = Watching { side: Side::Read, verdict };
+pub(super) static READ: Watching = Watching { side: Side::Read, verdict, note: 0 };
 
 fn verdict(knote: &Knote, sample: &Sample) -> Verdict {
     if let Some(verdict) = by_mark(knote, sample) {

@@ -6,7 +6,7 @@ use super::descriptor::{Verdict, Watching, by_mark};
 use crate::knote::Knote;
 use crate::sys::{Sample, Side};
 
-pub(super) static WRITE: Watching = Watching { side: Side::Write, verdict };
+pub(super) static WRITE: Watching = Watching { side: Side::Write, verdict, note: 0 };
 
 fn verdict(knote: &Knote, sample: &Sample) -> Verdict {
     let by_readiness = if sample.ready { Verdict::Fires } else { Verdict::Waits };

@@ -43,6 +43,11 @@ impl Alarms {
         Ok(())
     }
 
+    /// Has room been made for the knote in this slot?
+    pub(crate) fn has_room(&self, slot: Slot) -> bool {
+        (slot as usize) < self.places.len()
+    }
+
     pub(crate) fn first(&self) -> Option<Moment> {
         self.heap.first().map(|(at, _)| *at)
     }

@@ -26,7 +26,7 @@ use crate::event::{
     EV_ADD, EV_CLEAR, EV_DELETE, EV_DISABLE, EV_DISPATCH, EV_ENABLE, EV_FORCEONESHOT, EV_ONESHOT,
     EV_SYSFLAGS, Kevent,
 };
-use crate::sys::{Arm, Source, Watched};
+use crate::sys::{Arm, Mounts, Source, Token, Watched};
 use core::ffi::{c_short, c_uint, c_ushort};
 use core::num::NonZeroI32;
 
@@ -38,7 +38,7 @@ pub(crate) type Slot = u32;
 pub(crate) enum Body {
     /// Not attached yet.
     None,
-    /// READ, WRITE.
+    /// READ, WRITE, EXCEPT.
     Descriptor(Source),
     Timer {
         /// When it expires next.
@@ -51,12 +51,32 @@ pub(crate) enum Body {
     User {
         triggered: bool,
     },
+    Signal {
+        /// By which the platform knows it.
+        token: Token,
+        /// The platform's count at the last event,
+        told: u64,
+        /// and when it was last asked.
+        count: u64,
+    },
+    /// FS: the counts at its last event, and as last seen.
+    Mounts {
+        told: Mounts,
+        seen: Mounts,
+    },
+    /// VNODE. What is collected stands with the platform.
+    Vnode(Source),
     Process(Process),
     ProcessDescriptor(ProcessDescriptor),
 }
 
 impl Body {
-    /// The watch of a descriptor of the application's.
+    /// Is the ident a descriptor?
+    pub(crate) fn is_by_descriptor(&self) -> bool {
+        self.source().is_some() || matches!(self, Body::Vnode(_))
+    }
+
+    /// The watch by the poller of a descriptor of the application's.
     pub(crate) fn source(&self) -> Option<Source> {
         match self {
             Body::Descriptor(source) => Some(*source),

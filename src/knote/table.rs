@@ -194,7 +194,7 @@ impl Table {
         heads.resize(size, NONE);
         for (slot, place) in (0..).zip(self.places.iter_mut()) {
             let Some(knote) = &place.knote else { continue };
-            if knote.body.source().is_some() {
+            if knote.body.is_by_descriptor() {
                 continue;
             }
             if let Some(head) = heads.get_mut(bucket(knote.filter, knote.ident, size)) {

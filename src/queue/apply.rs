@@ -339,7 +339,7 @@ impl<P: Platform> Queue<P> {
         };
         self.ready.remove(slot);
         match again {
-            Some(at) => self.alarms.set(slot, at),
+            Some(at) => self.look_again(slot, at),
             None => self.alarms.cancel(slot),
         }
     }

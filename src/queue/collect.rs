@@ -4,7 +4,7 @@
 
 use super::apply::Applied;
 use super::{Caller, Home, Queue, Stop, Wake};
-use crate::clock::Patience;
+use crate::clock::{Moment, Patience};
 use crate::errno::Errno;
 use crate::event::{EV_EOF, EV_ONESHOT, Kevent};
 use crate::filter::{self, Filter, News, Outcome, Report, Then, Touch};
@@ -140,11 +140,11 @@ impl<P: Platform> Queue<P> {
         let waiter = P::waiter(number);
         loop {
             let before = caller.room();
-            self.take_hints(found, count, caller)?;
+            let taken = self.take_hints(found, count, caller)?;
             self.take_ready(caller);
             // A caller with much room gets what one wait cannot bring. Nothing
             // new means that the kernel has been round them all.
-            if count < P::BATCH || caller.room() == 0 || caller.room() == before {
+            if count.max(taken) < P::BATCH || caller.room() == 0 || caller.room() == before {
                 break;
             }
             // It cannot fail now that it has not before, and if it did, what
@@ -165,25 +165,28 @@ impl<P: Platform> Queue<P> {
 
     /// Serves hints at once, or, when there are more candidates than room,
     /// sends them to the end of the list: then all take turns, and neither
-    /// those that the kernel holds nor those that user space holds starve.
+    /// those that the kernel holds nor those that user space holds starve. Says how many hints there were: one thing found
+    /// can stand for as many as a whole wait brings.
     fn take_hints<C: Caller>(
         &mut self,
         found: &mut P::Found,
         count: usize,
         caller: &mut C,
-    ) -> core::result::Result<(), Stop> {
+    ) -> core::result::Result<usize, Stop> {
+        let mut taken = 0;
         // Before the hint that a process has ended, what it did until then.
         self.learn_deeds();
         let crowded = !self.ready.is_empty() && count + self.ready.len() > caller.room();
         loop {
             match self.port.next_hint(found) {
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(taken),
                 Ok(Some(Hint::Watched(token, seen))) => self.hinted(token, seen, crowded, caller),
                 Ok(Some(Hint::Bell)) => self.bell_taken(),
                 Ok(Some(Hint::Alarm)) => self.expire(),
                 Err(Errno::EBADF) => return Err(Stop::Gone),
                 Err(error) => return Err(Stop::Failed(error)),
             }
+            taken += 1;
         }
     }
 
@@ -194,7 +197,7 @@ impl<P: Platform> Queue<P> {
             self.ready.push(slot);
         }
         // It went off, and stays so until it is set again.
-        self.alarm = Some(crate::clock::Moment(0));
+        self.alarm = Some(Moment(0));
     }
 
     fn hinted<C: Caller>(&mut self, token: Token, seen: Readiness, crowded: bool, caller: &mut C) {
@@ -256,14 +259,20 @@ impl<P: Platform> Queue<P> {
                 if knote.is_spent() {
                     rearm(filter, knote, &mut self.port, token);
                 }
-                return self.look_again(slot, again);
+                if let Some(at) = again {
+                    self.look_again(slot, at);
+                }
+                return;
             }
             Ok(Outcome::Gate(again)) => {
                 if !knote.is_gated() {
                     knote.gate(true);
                     rearm(filter, knote, &mut self.port, token);
                 }
-                return self.look_again(slot, again);
+                if let Some(at) = again {
+                    self.look_again(slot, at);
+                }
+                return;
             }
             Err(error) if error.passes() => {
                 // No answer just now. What made us ask must not be lost; only
@@ -310,8 +319,13 @@ impl<P: Platform> Queue<P> {
         }
     }
 
-    fn look_again(&mut self, slot: Slot, again: Option<crate::clock::Moment>) {
-        if let Some(at) = again {
+    /// Sets a knote's alarm. The room was made with the knote, unless what
+    /// watched it was lost since; should there be none, nothing can be done
+    /// until something else leads here again.
+    pub(super) fn look_again(&mut self, slot: Slot, at: Moment) {
+        let has_room = self.alarms.has_room(slot)
+            || self.alarms.reserve(slot).and_then(|()| self.port.prepare_alarm()).is_ok();
+        if has_room {
             self.alarms.set(slot, at);
         }
     }

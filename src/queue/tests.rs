@@ -7,7 +7,11 @@
 #![forbid(unsafe_code)]
 
 mod against_model;
+mod except;
+mod fs;
 mod processes;
+mod signals;
+mod vnode;
 
 use super::{Caller, Home, Queue, Stop, kevent};
 use crate::clock::{Moment, Patience, Span};

@@ -104,6 +104,8 @@ fn register_handler() -> Result<()> {
 /// tries locks and never waits for one, closes descriptors, and touches no
 /// memory but the atomics and the queues it could lock.
 extern "C" fn in_forked_child() {
+    // What the child runs, or execs, is not to notice: whatever else is kept.
+    sys::in_forked_child();
     if !CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
         return;
     }
@@ -311,7 +313,8 @@ impl<P: Platform> Registry<P> {
         if resident.numbers.is_empty() {
             resident.state = State::Buried;
             roster.graves.push(at);
-            if roster.graves.len() > GRAVES {
+            let missed = home.visit(|queue| queue.port().is_missed()) == Some(true);
+            if missed || roster.graves.len() > GRAVES {
                 self.exhume(roster);
             }
         }

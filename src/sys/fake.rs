@@ -14,8 +14,8 @@
 #![forbid(unsafe_code)]
 
 use super::{
-    Arm, Bell, Cancel, Class, Deed, Descriptor, Exit, Hint, Platform, Readiness, Sample, Side,
-    Source, Token, Watched,
+    Arm, Bell, Cancel, Class, Deed, Descriptor, Exit, FileNotes, Hint, Mounts, Platform, Readiness,
+    Sample, Side, Source, Token, Watched,
 };
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
@@ -35,6 +35,8 @@ pub(crate) struct Object {
     /// The other side is gone.
     pub(crate) eof: bool,
     pub(crate) error: Option<Errno>,
+    /// Urgent data is there.
+    pub(crate) urgent: bool,
     /// As [`Sample::silent`]: the kernel calls it ready all the same.
     pub(crate) silent: bool,
     /// As [`Source::wakes`].
@@ -50,6 +52,7 @@ impl Object {
             ways: &[Side::Read, Side::Write],
             eof: false,
             error: None,
+            urgent: false,
             silent: false,
             wakes: true,
         }
@@ -79,11 +82,24 @@ impl Object {
         !matches!(self.class, Class::File | Class::Always)
     }
 
+    /// Of urgent data can be asked where it can be watched.
+    fn except(&self) -> Sample {
+        Sample {
+            class: self.class,
+            amount: self.amount,
+            ready: self.urgent,
+            eof: self.eof,
+            error: self.error.filter(|_| self.eof),
+            silent: self.silent || self.error.is_some() && !self.eof && !self.urgent,
+        }
+    }
+
     fn sample(&self, side: Side) -> Sample {
         let able = self.ways.contains(&side);
         let (amount, ready) = match side {
             Side::Read => (self.amount, self.amount != 0),
             Side::Write => (self.room, self.room > 0 || self.class == Class::File),
+            Side::Except => return self.except(),
         };
         let ready = ready || self.eof || self.error.is_some() || self.class == Class::Always;
         Sample {
@@ -103,6 +119,7 @@ impl Object {
         for (said, bit) in [
             (side == Side::Read && sample.ready, Readiness::IN),
             (side == Side::Write && sample.ready, Readiness::OUT),
+            (side == Side::Except && sample.ready, Readiness::URGENT),
             (self.eof || self.silent, Readiness::HANGUP),
             (self.error.is_some(), Readiness::ERROR),
         ] {
@@ -121,16 +138,46 @@ pub(crate) enum Verb {
     Rearm,
     Unwatch,
     Sample,
+    WatchFile,
+    WantFile,
+    FileNotes,
     Bell,
     Ring,
     PrepareAlarm,
     Alarm,
     Wait,
     Attend,
+    WatchSignal,
     NextHint,
     WatchProcess,
     ProcessExit,
     Follow,
+    WatchMounts,
+    Mounts,
+}
+
+#[derive(Copy, Clone, Debug)]
+struct Watch {
+    fd: Descriptor,
+    object: usize,
+    side: Side,
+    arm: Arm,
+    token: Token,
+    repeats: bool,
+    /// Armed, or changed, and not yet taken by a wait.
+    edge: bool,
+}
+
+/// A file whose operations are collected. Unlike a watch it outlives its
+/// number, and may give a hint after that.
+#[derive(Copy, Clone, Debug)]
+struct Collected {
+    object: usize,
+    token: Token,
+    want: u32,
+    found: FileNotes,
+    /// Something was collected, and no wait has taken the hint.
+    edge: bool,
 }
 
 /// A process: how it ended, if it has, and whether it is still to be found.
@@ -148,18 +195,6 @@ struct Interest {
 }
 
 #[derive(Copy, Clone, Debug)]
-struct Watch {
-    fd: Descriptor,
-    object: usize,
-    side: Side,
-    arm: Arm,
-    token: Token,
-    repeats: bool,
-    /// Armed, or changed, and not yet taken by a wait.
-    edge: bool,
-}
-
-#[derive(Copy, Clone, Debug)]
 enum Entry {
     Bell,
     Alarm,
@@ -168,6 +203,28 @@ enum Entry {
     Process(Interest),
     /// There are deeds that nobody has asked for.
     Deeds,
+    Signal(Signal),
+    Mounts(Watcher),
+    File(Collected),
+}
+
+#[derive(Copy, Clone, Debug)]
+struct Signal {
+    signal: i32,
+    token: Token,
+    on: bool,
+    /// The count that was told, by a hint or an answer.
+    told: u64,
+}
+
+/// Of mounts.
+#[derive(Copy, Clone, Debug)]
+struct Watcher {
+    token: Token,
+    /// A wait tells of it.
+    stirs: bool,
+    /// Attending tells of it.
+    unseen: bool,
 }
 
 #[derive(Debug)]
@@ -213,8 +270,12 @@ struct Machine {
     awake: VecDeque<Action>,
     /// Descriptors of which no wait tells.
     unseen: Vec<Descriptor>,
+    /// How often each signal came, and which came without anybody's knowing.
+    signals: BTreeMap<i32, u64>,
+    blocked: Vec<i32>,
     /// The next interruptions are by ignored signals alone.
     in_vain: usize,
+    mounts: (u32, u32),
 }
 
 thread_local! {
@@ -277,6 +338,39 @@ pub(crate) fn quietly(fd: Descriptor, change: impl FnOnce(&mut Object)) {
     });
 }
 
+/// An operation on a file, that has this set of notes.
+pub(crate) fn operate(fd: Descriptor, notes: u32) {
+    collect(fd, |file| {
+        if file.want & notes != 0 {
+            file.found.notes |= notes;
+            file.edge = true;
+        }
+    });
+}
+
+/// A file's file system is taken away.
+pub(crate) fn revoke(fd: Descriptor) {
+    collect(fd, |file| {
+        file.found.revoked = true;
+        file.edge = true;
+    });
+}
+
+fn collect(fd: Descriptor, change: impl Fn(&mut Collected)) {
+    machine(|machine| {
+        let Some(&Thing::Object(object)) = machine.numbers.get(&fd) else {
+            panic!("{fd} is no object")
+        };
+        for entry in machine.sets.iter_mut().flat_map(|set| &mut set.entries) {
+            if let Entry::File(file) = entry
+                && file.object == object
+            {
+                change(file);
+            }
+        }
+    });
+}
+
 /// Bytes arrive.
 pub(crate) fn put(fd: Descriptor, bytes: i64) {
     happens(fd, Side::Read, |object| object.amount += bytes);
@@ -291,6 +385,7 @@ pub(crate) fn take(fd: Descriptor, bytes: i64) {
 pub(crate) fn hang_up(fd: Descriptor) {
     happens(fd, Side::Read, |object| object.eof = true);
     happens(fd, Side::Write, |_| {});
+    happens(fd, Side::Except, |_| {});
 }
 
 /// A process begins.
@@ -363,6 +458,40 @@ pub(crate) fn wants_attention(fd: Descriptor) {
     machine(|machine| machine.unseen.push(fd));
 }
 
+/// The process is sent a signal.
+pub(crate) fn send(signal: i32) {
+    machine(|machine| *machine.signals.entry(signal).or_default() += 1);
+}
+
+/// The process is sent a signal that it blocks: attending finds it.
+pub(crate) fn send_blocked(signal: i32) {
+    machine(|machine| machine.blocked.push(signal));
+}
+
+/// How many subscribers a signal has.
+pub(crate) fn subscribers(signal: i32) -> usize {
+    machine(|machine| {
+        let entries = machine.sets.iter().flat_map(|set| &set.entries);
+        let is_it = |entry: &&Entry| matches!(entry, Entry::Signal(it) if it.signal == signal);
+        entries.filter(is_it).count()
+    })
+}
+
+/// Mounts come, or go. `waits`: waits tell of it, and else attending alone,
+/// because somebody has polled the queue.
+pub(crate) fn mounts(mounted: u32, unmounted: u32, waits: bool) {
+    machine(|machine| {
+        machine.mounts.0 = machine.mounts.0.wrapping_add(mounted);
+        machine.mounts.1 = machine.mounts.1.wrapping_add(unmounted);
+        for entry in machine.sets.iter_mut().flat_map(|set| &mut set.entries) {
+            if let Entry::Mounts(watcher) = entry {
+                watcher.stirs = waits;
+                watcher.unseen = true;
+            }
+        }
+    });
+}
+
 /// The next so many interruptions are by signals that the program ignores.
 pub(crate) fn interrupts_in_vain(times: usize) {
     machine(|machine| machine.in_vain = times);
@@ -415,6 +544,17 @@ impl Machine {
         }
     }
 
+    fn count_of(&self, signal: i32) -> u64 {
+        self.signals.get(&signal).copied().unwrap_or(0)
+    }
+
+    fn signal(&mut self, set: usize, signal: i32, token: Token) -> Option<&mut Signal> {
+        self.sets[set].entries.iter_mut().find_map(|entry| match entry {
+            Entry::Signal(it) if it.signal == signal && it.token == token => Some(it),
+            _ => None,
+        })
+    }
+
     /// What this entry would tell a wait now.
     fn hint(&self, set: usize, entry: Entry) -> Option<Hint> {
         let set = &self.sets[set];
@@ -426,6 +566,9 @@ impl Machine {
             }
             .then_some(Hint::Bell),
             Entry::Alarm => set.alarm.is_some_and(|at| at.0 <= self.now).then_some(Hint::Alarm),
+            Entry::Mounts(watcher) => {
+                watcher.stirs.then_some(Hint::Watched(watcher.token, Readiness::IN))
+            }
             Entry::Process(who) => {
                 let ended = self.processes.get(&who.pid).is_some_and(|it| it.status.is_some());
                 ended.then_some(Hint::Watched(who.token, Readiness::IN))
@@ -448,6 +591,14 @@ impl Machine {
                 };
                 hints.then_some(Hint::Watched(watch.token, seen))
             }
+            Entry::File(file) => {
+                let hints = file.edge && self.objects[file.object].wakes;
+                hints.then_some(Hint::Watched(file.token, Readiness::IN))
+            }
+            Entry::Signal(Signal { signal, token, on, told }) => {
+                let moved = on && self.count_of(signal) != told;
+                moved.then_some(Hint::Watched(token, Readiness::IN))
+            }
         }
     }
 
@@ -466,19 +617,28 @@ impl Machine {
                 continue;
             };
             found.hints.push_back(hint);
+            let counts = &self.signals;
             let set = &mut self.sets[set];
             set.entries.remove(at);
             set.entries.push_back(match entry {
+                Entry::Signal(watched) => {
+                    let told = counts.get(&watched.signal).copied().unwrap_or(0);
+                    Entry::Signal(Signal { told, ..watched })
+                }
                 Entry::Bell => {
                     set.rung = false;
                     entry
                 }
                 Entry::Alarm | Entry::Process(_) | Entry::Deeds => entry,
+                Entry::Mounts(watcher) => {
+                    Entry::Mounts(Watcher { stirs: false, unseen: false, ..watcher })
+                }
                 Entry::Watch(watch) => {
                     let spent = watch.arm == Arm::Once && watch.repeats;
                     let arm = if spent { Arm::Off } else { watch.arm };
                     Entry::Watch(Watch { arm, edge: false, ..watch })
                 }
+                Entry::File(file) => Entry::File(Collected { edge: false, ..file }),
             });
         }
         found.hints.len()
@@ -492,6 +652,32 @@ impl Machine {
                 if watch.token == token && Thing::Object(watch.object) == *thing)
         };
         self.sets[set].entries.iter().position(is_it).ok_or(Errno::ENOENT)
+    }
+}
+
+impl Machine {
+    /// The file collected under this place, if its number still is that file.
+    fn file(&mut self, set: usize, fd: Descriptor, place: u32) -> Result<usize> {
+        let Some(thing) = self.numbers.get(&fd) else { return Err(Errno::EBADF) };
+        let Thing::Object(object) = *thing else { return Err(Errno::ENOENT) };
+        let at = self.place(set, place).ok_or(Errno::ENOENT)?;
+        match self.sets[set].entries[at] {
+            Entry::File(file) if file.object == object => Ok(at),
+            _ => Err(Errno::ENOENT),
+        }
+    }
+
+    /// The slot of its token is a file's place.
+    fn place(&self, set: usize, place: u32) -> Option<usize> {
+        let is_it = |entry: &Entry| matches!(entry, Entry::File(file) if file.token.slot == place);
+        self.sets[set].entries.iter().position(is_it)
+    }
+
+    fn file_mut(&mut self, set: usize, at: usize) -> &mut Collected {
+        match &mut self.sets[set].entries[at] {
+            Entry::File(file) => file,
+            other => panic!("{other:?} is no file"),
+        }
     }
 }
 
@@ -537,6 +723,7 @@ impl Platform for Fake {
 
     /// Small, so that it is often full.
     const BATCH: usize = 4;
+    const SIGNALS: i32 = 64;
 
     fn open(_spare: Option<Fake>) -> Result<(Fake, Descriptor)> {
         let (set, number) = machine(|machine| {
@@ -593,6 +780,10 @@ impl Platform for Fake {
                 Some(Thing::Set(_)) => return Err(Errno::EINVAL),
                 Some(Thing::Object(object)) => *object,
             };
+            let class = machine.objects[object].class;
+            if side == Side::Except && !matches!(class, Class::Connection | Class::Datagram) {
+                return Err(Errno::EINVAL);
+            }
             let (repeats, wakes) =
                 (machine.objects[object].repeats(), machine.objects[object].wakes);
             let watch = Watch { fd, object, side, arm, token, repeats, edge: repeats };
@@ -653,13 +844,25 @@ impl Platform for Fake {
             machine.called(Verb::Attend)?;
             found.set = set;
             found.hints.clear();
+            for signal in core::mem::take(&mut machine.blocked) {
+                *machine.signals.entry(signal).or_default() += 1;
+            }
             let unseen = core::mem::take(&mut machine.unseen);
-            for entry in &machine.sets[set].entries {
-                if let Entry::Watch(watch) = entry
-                    && unseen.contains(&watch.fd)
-                {
-                    found.hints.push_back(Hint::Watched(watch.token, Readiness::IN));
+            for entry in &mut machine.sets[set].entries {
+                match entry {
+                    Entry::Watch(watch) if unseen.contains(&watch.fd) => {
+                        found.hints.push_back(Hint::Watched(watch.token, Readiness::IN));
+                    }
+                    Entry::Mounts(watcher) if watcher.unseen => {
+                        watcher.unseen = false;
+                        found.hints.push_back(Hint::Watched(watcher.token, Readiness::IN));
+                    }
+                    _ => {}
                 }
+            }
+            // The signals' are gathered by the next wait, as others' are.
+            if found.hints.is_empty() {
+                machine.gather(set, found, Fake::BATCH);
             }
             Ok(!found.hints.is_empty())
         })
@@ -697,6 +900,138 @@ impl Platform for Fake {
                 }
                 _ => Err(Errno::EBADF),
             }
+        })
+    }
+
+    fn watch_signal(&mut self, signal: i32, token: Token, on: bool) -> Result<()> {
+        self.ask(Verb::WatchSignal, |machine, set| {
+            let told = machine.count_of(signal);
+            let watched = Signal { signal, token, on, told };
+            machine.sets[set].entries.push_back(Entry::Signal(watched));
+            Ok(())
+        })
+    }
+
+    fn arm_signal(&mut self, signal: i32, token: Token, on: bool) {
+        machine(|machine| {
+            let count = machine.count_of(signal);
+            let watched = machine.signal(self.set, signal, token).expect("a watched signal");
+            if on && !watched.on {
+                watched.told = count;
+            }
+            watched.on = on;
+        });
+    }
+
+    fn unwatch_signal(&mut self, signal: i32, token: Token) {
+        machine(|machine| {
+            machine.signal(self.set, signal, token).expect("a watched signal");
+            machine.sets[self.set].entries.retain(
+                |entry| !matches!(entry, Entry::Signal(it) if it.signal == signal && it.token == token),
+            );
+        });
+    }
+
+    fn count_signal(&mut self, signal: i32, token: Token) -> u64 {
+        machine(|machine| {
+            let count = machine.count_of(signal);
+            machine.signal(self.set, signal, token).expect("a watched signal").told = count;
+            count
+        })
+    }
+
+    fn is_missed(&self) -> bool {
+        false
+    }
+
+    fn watch_mounts(&mut self, token: Token) -> Result<Mounts> {
+        self.ask(Verb::WatchMounts, |machine, set| {
+            let watcher = Watcher { token, stirs: false, unseen: false };
+            machine.sets[set].entries.push_back(Entry::Mounts(watcher));
+            let (mounted, unmounted) = machine.mounts;
+            Ok(Mounts { mounted, unmounted })
+        })
+    }
+
+    fn unwatch_mounts(&mut self, token: Token) {
+        let set = self.set;
+        machine(|machine| {
+            machine.sets[set]
+                .entries
+                .retain(|entry| !matches!(entry, Entry::Mounts(watcher) if watcher.token == token));
+        });
+    }
+
+    fn mounts(&mut self) -> Result<Mounts> {
+        machine(|machine| {
+            machine.called(Verb::Mounts)?;
+            let (mounted, unmounted) = machine.mounts;
+            Ok(Mounts { mounted, unmounted })
+        })
+    }
+
+    fn watch_file(&mut self, fd: Descriptor, want: u32, token: Token) -> Result<Source> {
+        let set = self.set;
+        machine(|machine| {
+            machine.called(Verb::WatchFile)?;
+            let object = match machine.numbers.get(&fd) {
+                None => return Err(Errno::EBADF),
+                Some(Thing::Set(_)) => return Err(Errno::EINVAL),
+                Some(Thing::Object(object)) => *object,
+            };
+            if machine.objects[object].class != Class::File {
+                return Err(Errno::EINVAL);
+            }
+            assert!(machine.place(set, token.slot).is_none(), "an entry was left behind");
+            let found = FileNotes::default();
+            let file = Collected { object, token, want, found, edge: false };
+            machine.sets[set].entries.push_back(Entry::File(file));
+            let wakes = machine.objects[object].wakes;
+            Ok(Source { repeats: false, wakes, notes: 0, place: token.slot })
+        })
+    }
+
+    fn want_file(&mut self, fd: Descriptor, source: &mut Source, want: u32) -> Result<()> {
+        let set = self.set;
+        machine(|machine| {
+            machine.called(Verb::WantFile)?;
+            let at = machine.file(set, fd, source.place);
+            if at.is_err() {
+                let gone = machine.place(set, source.place);
+                gone.map(|at| machine.sets[set].entries.remove(at));
+            }
+            machine.file_mut(set, at?).want = want;
+            Ok(())
+        })
+    }
+
+    fn file_notes(&mut self, fd: Descriptor, source: &mut Source) -> Result<FileNotes> {
+        let set = self.set;
+        machine(|machine| {
+            machine.called(Verb::FileNotes)?;
+            let at = machine.file(set, fd, source.place)?;
+            let file = *machine.file_mut(set, at);
+            source.wakes = machine.objects[file.object].wakes;
+            Ok(file.found)
+        })
+    }
+
+    fn forget_file_notes(&mut self, source: &Source) {
+        let set = self.set;
+        machine(|machine| {
+            if let Some(at) = machine.place(set, source.place) {
+                machine.file_mut(set, at).found = FileNotes::default();
+            }
+        });
+    }
+
+    fn unwatch_file(&mut self, fd: Descriptor, source: Source) -> Result<()> {
+        let set = self.set;
+        machine(|machine| {
+            let verified = machine.file(set, fd, source.place);
+            let at = machine.place(set, source.place);
+            at.map(|at| machine.sets[set].entries.remove(at));
+            verified.map(|_| ())
         })
     }
 

@@ -17,6 +17,7 @@
 //! | `PerProcess` | a value that a forked child starts anew |
 //! | `descriptor_state`, `own_descriptors` | what a number is, and which are open |
 //! | `at_fork_in_child` | a call in every forked child |
+//! | `in_forked_child` | what a forked child needs of the platform at once |
 //! | `thread_id`, `errno`, `set_errno`, `print` | small services |
 //!
 //! Every method but [`Platform::wait`] and [`Platform::ring`] is called with the queue's lock held,
@@ -26,6 +27,7 @@
 
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
+use core::ffi::c_uint;
 
 /// A descriptor of the application's, or one of ours.
 pub(crate) type Descriptor = i32;
@@ -53,6 +55,8 @@ impl Token {
 pub(crate) enum Side {
     Read,
     Write,
+    /// Urgent data, and the end of all data. Of sockets alone.
+    Except,
 }
 
 /// When a watched descriptor gives hints.
@@ -83,6 +87,8 @@ impl Readiness {
     pub(crate) const HANGUP: Readiness = Readiness(8);
     /// An error is pending.
     pub(crate) const ERROR: Readiness = Readiness(16);
+    /// Urgent data is there.
+    pub(crate) const URGENT: Readiness = Readiness(32);
 
     pub(crate) fn has(self, bits: Readiness) -> bool {
         self.0 & bits.0 != 0
@@ -169,6 +175,7 @@ pub(crate) enum Deed {
 pub(crate) struct Sample {
     pub(crate) class: Class,
     /// Read side: bytes, connections, or distance to the end of the file.
+    /// Urgent data: bytes that can be read before it.
     /// Write side: room in bytes.
     pub(crate) amount: i64,
     /// The kernel calls this side ready, whatever `amount` says.
@@ -181,6 +188,22 @@ pub(crate) struct Sample {
     /// The kernel says "ready" of something that natively is silent now, such
     /// as a socket not yet connected, and will go on saying so.
     pub(crate) silent: bool,
+}
+
+/// How often mounts have come, and gone, since the queue was made. They wrap.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Mounts {
+    pub(crate) mounted: u32,
+    pub(crate) unmounted: u32,
+}
+
+/// What has been collected of a file.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct FileNotes {
+    /// NOTE_ bits of EVFILT_VNODE, those of whole operations.
+    pub(crate) notes: c_uint,
+    /// The file system has been taken away under it.
+    pub(crate) revoked: bool,
 }
 
 /// What a wait found.
@@ -240,6 +263,9 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// How many hints one wait can bring.
     const BATCH: usize;
 
+    /// The last signal there is; the first is 1.
+    const SIGNALS: i32;
+
     /// Makes a queue: its objects and the descriptor for the application,
     /// which is close-on-exec. `spare` is a dead queue whose private objects
     /// may be used again.
@@ -270,7 +296,8 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     fn disown(&mut self);
 
     /// Begins to watch one side of a descriptor. EBADF: not open. EINVAL: it
-    /// cannot be watched (itself, too deep a nest, a queue's write side).
+    /// cannot be watched (itself, too deep a nest, a queue's write side, the
+    /// urgent data of what is no socket).
     fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source>;
 
     /// Changes when it gives hints, and looks again: what is ready now gives a
@@ -307,6 +334,56 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
         source: &mut Source,
         seen: Option<Readiness>,
     ) -> Result<Sample>;
+
+    /// Begins to watch mounts; the counts that this watch starts from. Changes
+    /// are hinted at by waits, or else by [`Platform::attend`]. ENOTSUP: they
+    /// cannot be watched here.
+    fn watch_mounts(&mut self, token: Token) -> Result<Mounts>;
+
+    /// Stops watching mounts under this token.
+    fn unwatch_mounts(&mut self, token: Token);
+
+    /// The counts at this moment.
+    fn mounts(&mut self) -> Result<Mounts>;
+
+    /// Begins to collect what happens to a file, from now on. An operation is
+    /// collected, with the set of its notes, if one of them is in `want`
+    /// (NOTE_ bits of EVFILT_VNODE); then there is a hint, unless
+    /// [`Source::wakes`] says that there will be none. EBADF: not open. EINVAL:
+    /// no file.
+    fn watch_file(&mut self, fd: Descriptor, want: c_uint, token: Token) -> Result<Source>;
+
+    /// Wants other notes from now on; what is collected stays. Fails as
+    /// `rearm` does.
+    fn want_file(&mut self, fd: Descriptor, source: &mut Source, want: c_uint) -> Result<()>;
+
+    /// What has been collected. Fails as `verify` does.
+    fn file_notes(&mut self, fd: Descriptor, source: &mut Source) -> Result<FileNotes>;
+
+    /// Collects afresh.
+    fn forget_file_notes(&mut self, source: &Source);
+
+    /// Stops collecting. Fails as `rearm` does; it is over in any case.
+    fn unwatch_file(&mut self, fd: Descriptor, source: Source) -> Result<()>;
+
+    /// Begins to watch a signal, which the application gets as before. If
+    /// `on`, it gives hints. EBADF: the number last reached is not the queue.
+    fn watch_signal(&mut self, signal: i32, token: Token, on: bool) -> Result<()>;
+
+    /// Lets it give hints, or not; it is counted all the same. What came
+    /// before gives none.
+    fn arm_signal(&mut self, signal: i32, token: Token, on: bool);
+
+    /// Stops watching.
+    fn unwatch_signal(&mut self, signal: i32, token: Token);
+
+    /// How often it has come, since some time before it was watched. What is
+    /// counted here gives no hint any more.
+    fn count_signal(&mut self, signal: i32, token: Token) -> u64;
+
+    /// Does the queue hold something that the application misses, so that it
+    /// must be given back as soon as the queue is known to be dead?
+    fn is_missed(&self) -> bool;
 
     /// Begins to watch a process: once it has ended, every wait hints at it.
     /// ESRCH: there is none.
@@ -424,6 +501,6 @@ use linux as imp;
 compile_error!("this platform has no backend: see sys/mod.rs for what one must supply");
 
 pub(crate) use imp::{
-    Native, PerProcess, RawLock, at_fork_in_child, descriptor_state, errno, own_descriptors, print,
-    set_errno, thread_id,
+    Native, PerProcess, RawLock, at_fork_in_child, descriptor_state, errno, in_forked_child,
+    own_descriptors, print, set_errno, thread_id,
 };

@@ -19,11 +19,15 @@ SAME(LIBKQUEUE, 1);
 SAME(EVFILT_READ, -1);
 SAME(EVFILT_WRITE, -2);
 SAME(EVFILT_AIO, -3);
+SAME(EVFILT_VNODE, -4);
+SAME(EVFILT_SIGNAL, -6);
 SAME(EVFILT_PROC, -5);
+SAME(EVFILT_PROCDESC, -16);
 SAME(EVFILT_TIMER, -7);
 SAME(EVFILT_USER, -11);
 SAME(EVFILT_LIBKQUEUE, -12);
-SAME(EVFILT_PROCDESC, -16);
+SAME(EVFILT_FS, -9);
+SAME(EVFILT_EXCEPT, -15);
 SAME(EVFILT_SYSCOUNT, 16);
 
 SAME(EV_ADD, 0x0001);
@@ -43,6 +47,23 @@ SAME(EV_EOF, 0x8000);
 
 SAME(NOTE_LOWAT, 0x0001);
 SAME(NOTE_FILE_POLL, 0x0002);
+SAME(NOTE_OOB, 0x0004);
+
+SAME(VQ_MOUNT, 0x0008);
+SAME(VQ_UNMOUNT, 0x0010);
+
+SAME(NOTE_DELETE, 0x0001);
+SAME(NOTE_WRITE, 0x0002);
+SAME(NOTE_EXTEND, 0x0004);
+SAME(NOTE_ATTRIB, 0x0008);
+SAME(NOTE_LINK, 0x0010);
+SAME(NOTE_RENAME, 0x0020);
+SAME(NOTE_REVOKE, 0x0040);
+SAME(NOTE_TRUNCATE, 0x0080);
+SAME(NOTE_CLOSE, 0x0100);
+SAME(NOTE_CLOSE_WRITE, 0x0200);
+SAME(NOTE_READ, 0x0400);
+SAME(NOTE_OPEN, 0x0800);
 
 SAME(NOTE_EXIT, 0x80000000);
 SAME(NOTE_FORK, 0x40000000);
@@ -94,9 +115,8 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
  * A name is the feature test for what it names: what does not work yet, or
  * never will, has none.
  */
-#if defined(EVFILT_VNODE) || defined(EVFILT_SIGNAL) ||                        \
-    defined(EVFILT_NETDEV) || defined(EVFILT_FS) || defined(EVFILT_LIO) ||    \
-    defined(EVFILT_EMPTY) || defined(EVFILT_EXCEPT) ||                        \
+#if defined(EVFILT_NETDEV) || defined(EVFILT_LIO) ||                          \
+    defined(EVFILT_EMPTY) ||                      \
     defined(EVFILT_SENDFILE) ||                                               \
     defined(EVFILT_JAIL) || defined(EVFILT_JAILDESC) ||                       \
     defined(EVFILT_DEVICE) || defined(EVFILT_MACHPORT) || defined(EVFILT_VM)
@@ -108,14 +128,8 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
     defined(KQUEUE_CPONFORK)
 #error "the name of a flag that does not work is defined"
 #endif
-#if defined(NOTE_OOB) || defined(NOTE_EOF)
+#if defined(NOTE_EOF)
 #error "the name of a READ note that does not work is defined"
-#endif
-#if defined(NOTE_DELETE) || defined(NOTE_WRITE) || defined(NOTE_EXTEND) ||    \
-    defined(NOTE_ATTRIB) || defined(NOTE_LINK) || defined(NOTE_RENAME) ||     \
-    defined(NOTE_REVOKE) || defined(NOTE_TRUNCATE) || defined(NOTE_OPEN) ||   \
-    defined(NOTE_CLOSE) || defined(NOTE_CLOSE_WRITE) || defined(NOTE_READ)
-#error "the name of a VNODE note is defined, and VNODE does not work"
 #endif
 #if defined(NOTE_REAP) || defined(NOTE_SIGNAL) ||                             \
     defined(NOTE_EXIT_DETAIL) || defined(NOTE_PDSIGCHLD)
@@ -125,9 +139,9 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
 #error "the name of a NETDEV note is defined, and NETDEV does not work"
 #endif
 #if defined(VQ_NOTRESP) || defined(VQ_NEEDAUTH) || defined(VQ_LOWDISK) ||     \
-    defined(VQ_MOUNT) || defined(VQ_UNMOUNT) || defined(VQ_DEAD) ||           \
-    defined(VQ_ASSIST) || defined(VQ_NOTRESPLOCK)
-#error "the name of an FS note is defined, and FS does not work"
+    defined(VQ_DEAD) || defined(VQ_ASSIST) ||                                 \
+    defined(VQ_NOTRESPLOCK)
+#error "the name of an FS note that does not work is defined"
 #endif
 #if defined(NOTE_MACHTIME) || defined(NOTE_MACH_CONTINUOUS_TIME)
 #error "the name of a clock that TIMER does not have is defined"

@@ -49,7 +49,7 @@ main(void)
 	EV_SET(&in[0], 2, EVFILT_USER, EV_DELETE, 0, 0, NULL);
 	EV_SET(&in[1], 9, EVFILT_USER, EV_DISABLE | EV_RECEIPT, NOTE_FFAND, 0,
 	    NULL);
-	EV_SET(&in[2], 3, -6, EV_ADD | 0x0400, 0x30, 0, NULL);
+	EV_SET(&in[2], 3, -10, EV_ADD | 0x0400, 0x30, 0, NULL);
 	rv |= kevent(102, in, 3, out, 4, NULL) != 3;
 	/* Failures of the call itself. */
 	rv |= kevent(102, in, 1, NULL, 0, NULL) != -1;

@@ -679,6 +679,31 @@ TEST(many_descriptors_with_both_come_in_one_call)
 	CHECK_EQ(close(kq), 0);
 }
 
+/* More of the second set than one look at it brings. */
+TEST(hundreds_of_second_filters_come_in_one_call)
+{
+	enum { PAIRS = 300 };
+	static int fds[PAIRS][2];
+	static struct kevent ev[PAIRS + 1];
+	static char seen[65536];
+	int i, n, kq = new_queue();
+	for (i = 0; i < PAIRS; i++) {
+		unix_pair(fds[i]);
+		add_both(kq, fds[i][0], 0, 0, READ_FIRST);
+	}
+	n = kevent(kq, NULL, 0, ev, PAIRS + 1, &no_wait);
+	CHECK_EQ(n, PAIRS);
+	for (i = 0; i < n; i++) {
+		CHECK_EQ(ev[i].filter, EVFILT_WRITE);
+		CHECK(ev[i].ident < sizeof seen && !seen[ev[i].ident]);
+		seen[ev[i].ident] = 1;
+	}
+	for (i = 0; i < PAIRS; i++)
+		close_pair(fds[i]);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+}
+
 TEST(adding_and_deleting_costs_no_descriptors)
 {
 	static char text[65536];

@@ -14,6 +14,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/ioctl.h>
@@ -461,6 +462,28 @@ pty_pair(int fds[2], enum tty_mode mode)
 		cfmakeraw(&t);
 	t.c_lflag &= ~(tcflag_t)ECHO;
 	CHECK_EQ(tcsetattr(fds[0], TCSANOW, &t), 0);
+}
+
+/*
+ * Lowers a limit of inotify's for this process alone, by a user namespace of
+ * its own: what a case used up of the user's would be missed by others. false:
+ * it cannot be done here. Once a case.
+ */
+UNUSED static bool
+limit_inotify(const char *what, int limit)
+{
+	char path[64], text[16];
+	int fd, n = snprintf(text, sizeof text, "%d", limit);
+	bool done;
+	snprintf(path, sizeof path, "/proc/sys/user/max_inotify_%s", what);
+	if (unshare(CLONE_NEWUSER) != 0)
+		return false;
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	done = write(fd, text, (size_t)n) == n;
+	close(fd);
+	return done;
 }
 
 /* Runs part of a case in a forked child, whose failure is the case's. */

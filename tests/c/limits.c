@@ -4,11 +4,14 @@
  * the limit is gone takes its row with it.
  */
 #include "io.h"
+#include "mounts.h"
 
 #include <signal.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -214,6 +217,198 @@ TEST(memfd_at_its_end_makes_the_queue_readable_at_times)
 	EXPECT_READ(kq, fd, 0, 3);
 	CHECK_EQ(close(fd), 0);
 	CHECK_EQ(close(kq), 0);
+}
+
+/* EVFILT_VNODE */
+
+#define VNODE_ADD(kq, fd, flags, want)                                        \
+	CHANGE(kq, (uintptr_t)(fd), EVFILT_VNODE, EV_ADD | (flags), want, 0,  \
+	    UDATA(3))
+#define EXPECT_NOTES(kq, fd, flags, notes)                                    \
+	EXPECT(kq, (uintptr_t)(fd), EVFILT_VNODE, EV_ADD | (flags), notes, 0, \
+	    UDATA(3))
+#define ALL_NOTES 0x0fffu
+
+TEST(vnode_keeps_its_file_system_and_is_never_revoked)
+{
+	char dir[SCRATCH_PATH], path[SCRATCH_PATH + 8];
+	int kq, fd;
+	scratch_directory(dir);
+	snprintf(path, sizeof path, "%s/f", dir);
+	IN_CHILD({
+		if (unshare(CLONE_NEWNS) != 0 ||
+		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+		    mount("none", dir, "tmpfs", 0, NULL) != 0)
+			SKIP("no mount namespace is allowed here");
+		fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+		CHECK(fd >= 0);
+		kq = new_queue();
+		VNODE_ADD(kq, fd, EV_CLEAR, NOTE_REVOKE | NOTE_WRITE);
+		CHECK_FAILS(umount2(dir, 0), EBUSY);
+		CHECK_EQ(umount2(dir, MNT_DETACH), 0);
+		EXPECT_QUIET(kq);
+		put(fd, 1);
+		EXPECT_NOTES(kq, fd, EV_CLEAR, NOTE_WRITE | NOTE_EXTEND);
+		EXPECT_QUIET(kq);
+	});
+	CHECK_EQ(rmdir(dir), 0);
+}
+
+TEST(vnode_operations_between_two_looks_are_told_as_their_sum)
+{
+	char path[SCRATCH_PATH], other[SCRATCH_PATH + 8];
+	int kq = new_queue(), fd = scratch_file(path, 10);
+	snprintf(other, sizeof other, "%s-2", path);
+	VNODE_ADD(kq, fd, EV_CLEAR, ALL_NOTES);
+	/* Cut, and as large as before again. */
+	CHECK_EQ(ftruncate(fd, 0), 0);
+	CHECK_EQ(pwrite(fd, "0123456789", 10, 0), 10);
+	EXPECT_NOTES(kq, fd, EV_CLEAR, NOTE_WRITE);
+	/* As many links as before. */
+	CHECK_EQ(link(path, other), 0);
+	CHECK_EQ(unlink(other), 0);
+	EXPECT_NOTES(kq, fd, EV_CLEAR, NOTE_ATTRIB);
+	/* Growth is growth, written or not. */
+	CHECK_EQ(ftruncate(fd, 20), 0);
+	EXPECT_NOTES(kq, fd, EV_CLEAR, NOTE_WRITE | NOTE_EXTEND);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(unlink(path), 0);
+	CHECK_EQ(close(fd), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(vnode_of_a_disabled_knote_makes_the_queue_readable_once)
+{
+	char path[SCRATCH_PATH];
+	int kq = new_queue(), fd = scratch_file(path, 10);
+	VNODE_ADD(kq, fd, EV_CLEAR | EV_DISABLE, ALL_NOTES);
+	put(fd, 1);
+	CHECK(readable(kq));
+	EXPECT_QUIET(kq);
+	CHECK_EQ(unlink(path), 0);
+	CHECK_EQ(close(fd), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(vnode_of_a_directory_hears_its_children_for_nothing)
+{
+	char dir[SCRATCH_PATH], path[SCRATCH_PATH + 8];
+	int kq = new_queue(), fd, at;
+	scratch_directory(dir);
+	snprintf(path, sizeof path, "%s/f", dir);
+	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	at = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(fd >= 0 && at >= 0);
+	VNODE_ADD(kq, at, EV_CLEAR, NOTE_ATTRIB);
+	CHECK_EQ(fchmod(fd, 0640), 0);
+	CHECK(readable(kq));
+	EXPECT_QUIET(kq);
+	CHECK_EQ(unlink(path), 0);
+	CHECK_EQ(rmdir(dir), 0);
+	CHECK_EQ(close(at), 0);
+	CHECK_EQ(close(fd), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(vnode_that_was_closed_makes_the_queue_readable_once)
+{
+	char path[SCRATCH_PATH];
+	int kq = new_queue(), fd = scratch_file(path, 10), other = dup(fd);
+	VNODE_ADD(kq, fd, 0, ALL_NOTES);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(fd), 0);
+	put(other, 1);
+	CHECK(readable(kq));
+	EXPECT_QUIET(kq);
+	put(other, 1);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(unlink(path), 0);
+	CHECK_EQ(close(other), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(vnode_that_is_looked_at_tells_what_a_look_shows)
+{
+	char path[SCRATCH_PATH], other[SCRATCH_PATH + 8], byte;
+	int kq, fd = scratch_file(path, 10);
+	snprintf(other, sizeof other, "%s-2", path);
+	if (!limit_inotify("instances", 0))
+		SKIP("inotify's limits cannot be lowered here");
+	kq = new_queue();
+	VNODE_ADD(kq, fd, EV_CLEAR, ALL_NOTES);
+	/* Late, but then at once. */
+	put(fd, 1);
+	CHECK(!readable(kq));
+	wait_poll(kq, POLLIN);
+	EXPECT_NOTES(kq, fd, EV_CLEAR, NOTE_WRITE);
+	/* A rename shows as a change of something. */
+	CHECK_EQ(rename(path, other), 0);
+	EXPECT_NOTES(kq, fd, EV_CLEAR, NOTE_ATTRIB);
+	/* Opening, reading and closing leave no trace. */
+	CHECK_EQ(close(open(other, O_RDONLY | O_CLOEXEC)), 0);
+	CHECK_EQ(pread(fd, &byte, 1, 0), 1);
+	looked_at_again(kq, 100000000);
+	CHECK_EQ(unlink(other), 0);
+	CHECK_EQ(close(fd), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(vnode_events_beyond_the_kernels_room_lose_their_detail)
+{
+	char path[SCRATCH_PATH], other[SCRATCH_PATH + 8];
+	int i, kq = new_queue(), fd = scratch_file(path, 10);
+	int noise = nameless_file(1);
+	snprintf(other, sizeof other, "%s-2", path);
+	VNODE_ADD(kq, noise, EV_CLEAR, ALL_NOTES);
+	VNODE_ADD(kq, fd, EV_CLEAR, ALL_NOTES);
+	CHANGE(kq, (uintptr_t)noise, EVFILT_VNODE, EV_DISABLE, ALL_NOTES, 0,
+	    NULL);
+	for (i = 0; i < 20000; i++) {
+		CHECK_EQ(pwrite(noise, "x", 1, 0), 1);
+		CHECK_EQ(fchmod(noise, 0640), 0);
+	}
+	CHECK_EQ(rename(path, other), 0);
+	CHECK_EQ(close(open(other, O_RDONLY | O_CLOEXEC)), 0);
+	EXPECT_NOTES(kq, fd, EV_CLEAR, NOTE_ATTRIB);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(unlink(other), 0);
+	CHECK_EQ(close(fd), 0);
+	CHECK_EQ(close(noise), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* What wakes a queue that shares an instance stands between, as a set. */
+TEST(vnode_that_shares_an_instance_costs_one_level_of_nesting)
+{
+	int i, kq[3], outer[4], fd = nameless_file(1);
+	/* Two of their own, and the one to be shared. */
+	if (!limit_inotify("instances", 3))
+		SKIP("inotify's limits cannot be lowered here");
+	for (i = 0; i < 3; i++) {
+		kq[i] = new_queue();
+		VNODE_ADD(kq[i], fd, EV_CLEAR, ALL_NOTES);
+	}
+	put(fd, 1);
+	for (i = 0; i < 3; i++) {
+		EXPECT_NOTES(kq[i], fd, EV_CLEAR, NOTE_WRITE);
+		EXPECT_QUIET(kq[i]);
+	}
+	for (i = 0; i < 4; i++) {
+		int below = i == 0 ? kq[2] : outer[i - 1];
+		outer[i] = new_queue();
+		if (i < 3)
+			READ_ADD(outer[i], below, 0);
+		else
+			CHECK_FAILS(change(outer[i], (uintptr_t)below,
+			    EVFILT_READ, EV_ADD, 0, 0, NULL), EINVAL);
+	}
+	put(fd, 1);
+	EXPECT_READ(outer[2], outer[1], 0, 1);
+	for (i = 0; i < 4; i++)
+		CHECK_EQ(close(outer[i]), 0);
+	for (i = 0; i < 3; i++)
+		CHECK_EQ(close(kq[i]), 0);
+	CHECK_EQ(close(fd), 0);
 }
 
 /* A descriptor closed while its file lives on elsewhere */
@@ -586,4 +781,142 @@ TEST(following_shows_readable_when_strangers_fork)
 	CHECK_EQ(kill(idle, SIGKILL), 0);
 	CHECK_EQ(waitpid(idle, NULL, 0), idle);
 	CHECK_EQ(close(kq), 0);
+}
+
+TEST(four_queues_can_stand_in_a_row_around_except_of_a_socket)
+{
+	int q[MANY], fds[2], i;
+	tcp_pair(fds);
+	for (i = 0; i < MANY; i++)
+		q[i] = new_queue();
+	CHANGE(q[0], (uintptr_t)fds[0], EVFILT_EXCEPT, EV_ADD, NOTE_OOB, 0,
+	    UDATA(3));
+	CHECK_EQ(chain(q), 4);
+	CHECK_EQ(send(fds[1], "!", 1, MSG_OOB), 1);
+	wait_poll(q[3], POLLIN);
+	EXPECT(q[0], (uintptr_t)fds[0], EVFILT_EXCEPT, EV_ADD, NOTE_OOB, 0,
+	    UDATA(3));
+	for (i = 0; i < MANY; i++)
+		CHECK_EQ(close(q[i]), 0);
+	close_pair(fds);
+}
+
+/* Urgent data */
+
+/* poll() itself calls it so, and a read would block. */
+TEST(unix_stream_with_an_urgent_byte_alone_fires_for_read)
+{
+	int fds[2], kq = new_queue();
+	char c;
+	unix_pair(fds);
+	READ_ADD(kq, fds[0], 0);
+	if (send(fds[1], "!", 1, MSG_OOB) == -1) {
+		CHECK_EQ(errno, EOPNOTSUPP);
+		SKIP("no urgent data on UNIX sockets here");
+	}
+	CHECK(readable(fds[0]));
+	CHECK_FAILS(recv(fds[0], &c, 1, MSG_PEEK | MSG_DONTWAIT), EAGAIN);
+	EXPECT_READ(kq, fds[0], 0, 1);
+	CHECK_EQ(recv(fds[0], &c, 1, MSG_OOB), 1);
+	/* Until something ordinary has been read behind it, on most kernels. */
+	if (readable(fds[0]))
+		EXPECT_READ(kq, fds[0], 0, 1);
+	put(fds[1], 1);
+	take(fds[0], 1);
+	EXPECT_QUIET(kq);
+	close_pair(fds);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* Mounts */
+
+#define FS_ADD(kq) CHANGE(kq, 1, EVFILT_FS, EV_ADD, 0, 0, UDATA(3))
+#define EXPECT_FS(kq, fflags)                                                 \
+	EXPECT(kq, 1, EVFILT_FS, EV_ADD | EV_CLEAR, fflags, 0, UDATA(3))
+
+TEST(mount_that_is_undone_before_anyone_looks_is_not_told)
+{
+	struct place p;
+	int kq = new_queue();
+	begin(&p);
+	FS_ADD(kq);
+	mount_at(p.at[0]);
+	unmount(p.at[0]);
+	expect_none(kq);
+	EXPECT_QUIET(kq);
+	mount_at(p.at[0]);
+	EXPECT_FS(kq, VQ_MOUNT);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+	end(&p);
+}
+
+TEST(mount_that_others_looked_for_may_not_show_and_is_collected_all_the_same)
+{
+	struct place p;
+	int kq = new_queue(), looks;
+	begin(&p);
+	FS_ADD(kq);
+	mount_at(p.at[0]);
+	for (looks = 0; looks < 20 && readable(kq); looks++)
+		;
+	CHECK(looks >= 1 && looks < 20);
+	EXPECT_FS(kq, VQ_MOUNT);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+	end(&p);
+}
+
+TEST(remount_makes_the_queue_readable_in_passing)
+{
+	struct place p;
+	int kq = new_queue();
+	begin(&p);
+	mount_at(p.at[0]);
+	FS_ADD(kq);
+	CHECK_EQ(mount(NULL, p.at[0], NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+	CHECK(readable(kq));
+	expect_none(kq);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+	end(&p);
+}
+
+TEST(mounts_are_those_of_the_namespace_at_ev_add)
+{
+	struct place p;
+	int kq = new_queue(), other = new_queue();
+	begin(&p);
+	FS_ADD(kq);
+	CHECK_EQ(unshare(CLONE_NEWNS), 0);
+	/* Also of a knote that is added now: the queue looks where it did. */
+	CHANGE(kq, 2, EVFILT_FS, EV_ADD, 0, 0, UDATA(3));
+	FS_ADD(other);
+	mount_at(p.at[0]);
+	EXPECT_FS(other, VQ_MOUNT);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+	CHECK_EQ(close(other), 0);
+	end(&p);
+}
+
+/* At the next change of any mount, for a rename itself changes none. */
+TEST(rename_above_a_mount_is_told_as_a_move)
+{
+	char there[SCRATCH_PATH + 32], moved[SCRATCH_PATH + 32];
+	struct place p;
+	int kq = new_queue();
+	begin(&p);
+	snprintf(there, sizeof there, "%s/inner", p.at[0]);
+	snprintf(moved, sizeof moved, "%s/moved", p.root);
+	CHECK_EQ(mkdir(there, 0700), 0);
+	mount_at(there);
+	FS_ADD(kq);
+	CHECK_EQ(rename(p.at[0], moved), 0);
+	EXPECT_QUIET(kq);
+	mount_at(p.at[1]);
+	EXPECT_FS(kq, VQ_MOUNT | VQ_UNMOUNT);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+	end(&p);
 }

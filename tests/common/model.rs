@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 pub const EVFILT_READ: i16 = -1;
 pub const EVFILT_WRITE: i16 = -2;
 pub const EVFILT_AIO: i16 = -3;
-pub const EVFILT_VNODE: i16 = -4;
+pub const EVFILT_NETDEV: i16 = -8;
 pub const EVFILT_TIMER: i16 = -7;
 pub const EVFILT_USER: i16 = -11;
 

@@ -25,12 +25,15 @@
 #include <dlfcn.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -64,12 +67,16 @@ enum call {
 	POLL,
 	PPOLL,
 	READ,
+	PREAD,
 	READLINK,
 	OPEN,
 	MMAP,
 	MADVISE,
 	ATFORK,
 	GETRANDOM,
+	SIGACTION,
+	SIGNALFD,
+	SIGTIMEDWAIT,
 	ALLOCATE,
 	PIDFD_OPEN,
 	PIDFD_SIGNAL,
@@ -432,6 +439,20 @@ read(int fd, void *buffer, size_t size)
 }
 
 PUBLIC ssize_t
+pread(int fd, void *buffer, size_t size, off_t offset)
+{
+	REAL(ssize_t(int, void *, size_t, off_t), pread);
+	return fails(PREAD) ? -1 : real_pread(fd, buffer, size, offset);
+}
+
+PUBLIC ssize_t
+pread64(int fd, void *buffer, size_t size, off64_t offset)
+{
+	REAL(ssize_t(int, void *, size_t, off64_t), pread64);
+	return fails(PREAD) ? -1 : real_pread64(fd, buffer, size, offset);
+}
+
+PUBLIC ssize_t
 readlink(const char *restrict path, char *restrict buffer, size_t size)
 {
 	REAL(ssize_t(const char *, char *, size_t), readlink);
@@ -502,13 +523,6 @@ getrandom(void *buffer, size_t size, unsigned flags)
 }
 
 PUBLIC int
-waitid(idtype_t type, id_t id, siginfo_t *info, int options)
-{
-	REAL(int(idtype_t, id_t, siginfo_t *, int), waitid);
-	return fails(WAITID) ? -1 : real_waitid(type, id, info, options);
-}
-
-PUBLIC int
 socket(int domain, int type, int protocol)
 {
 	REAL(int(int, int, int), socket);
@@ -522,24 +536,6 @@ bind(int fd, const struct sockaddr *address, socklen_t size)
 	return fails(BIND) ? -1 : real_bind(fd, address, size);
 }
 
-PUBLIC ssize_t
-send(int fd, const void *buffer, size_t size, int flags)
-{
-	REAL(ssize_t(int, const void *, size_t, int), send);
-	return fails(SEND) ? -1 : real_send(fd, buffer, size, flags);
-}
-
-PUBLIC ssize_t
-recvfrom(int fd, void *restrict buffer, size_t size, int flags,
-    struct sockaddr *restrict address, socklen_t *restrict length)
-{
-	REAL(ssize_t(int, void *, size_t, int, struct sockaddr *,
-	    socklen_t *), recvfrom);
-	return fails(RECV) ? -1
-			   : real_recvfrom(fd, buffer, size, flags, address,
-				 length);
-}
-
 PUBLIC int
 setsockopt(int fd, int level, int name, const void *value, socklen_t size)
 {
@@ -549,9 +545,16 @@ setsockopt(int fd, int level, int name, const void *value, socklen_t size)
 				       size);
 }
 
+PUBLIC int
+sigaction(int sig, const struct sigaction *new, struct sigaction *old)
+{
+	REAL(int(int, const struct sigaction *, struct sigaction *), sigaction);
+	return fails(SIGACTION) ? -1 : real_sigaction(sig, new, old);
+}
+
 /*
- * Waits without a time-out, which is no cancellation point, come this way, and
- * calls that the C library does not know.
+ * Calls that are no cancellation points come this way, and those that the C
+ * library does not know.
  */
 PUBLIC long
 syscall(long number, ...)
@@ -569,6 +572,20 @@ syscall(long number, ...)
 	if (number == SYS_pidfd_open && fails(PIDFD_OPEN))
 		return -1;
 	if (number == SYS_pidfd_send_signal && fails(PIDFD_SIGNAL))
+		return -1;
+	if (number == SYS_waitid && fails(WAITID))
+		return -1;
+	if (number == SYS_sendto && fails(SEND))
+		return -1;
+	if (number == SYS_recvfrom && fails(RECV))
+		return -1;
+	if (number == SYS_openat && fails(OPEN))
+		return -1;
+	if (number == SYS_read && fails(READ))
+		return -1;
+	if (number == SYS_signalfd4 && fails(SIGNALFD))
+		return -1;
+	if (number == SYS_rt_sigtimedwait && fails(SIGTIMEDWAIT))
 		return -1;
 	return real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
@@ -936,6 +953,16 @@ descriptors(struct queue *q)
 	add(q, (uintptr_t)tcp[0], EVFILT_READ, 0, 0, 0, false, ANY);
 	add(q, (uintptr_t)tcp[1], EVFILT_READ, 0, NOTE_LOWAT, 0, true, 0);
 
+	/* An urgent byte, which ends what FIONREAD counts. */
+	add(q, (uintptr_t)tcp[2], EVFILT_EXCEPT, 0, NOTE_OOB, 0, false, 4);
+	CHECK_EQ(send(tcp[1], "!", 1, MSG_OOB), 1);
+	while (recv(tcp[2], buf, 1, MSG_OOB | MSG_PEEK) != 1)
+		;
+	find(q, (uintptr_t)tcp[2], EVFILT_EXCEPT)->ready = true;
+	collect(q);
+	touch(q, (uintptr_t)tcp[2], EVFILT_EXCEPT, EV_DISABLE, NOTE_OOB, true);
+	touch(q, (uintptr_t)tcp[2], EVFILT_EXCEPT, EV_ENABLE, NOTE_OOB, true);
+
 	loose = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	add(q, (uintptr_t)loose, EVFILT_READ, 0, 0, 0, false, ANY);
 	udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -990,6 +1017,7 @@ descriptors(struct queue *q)
 	close(file);
 	/* The others go by closing them. */
 	drop(q, find(q, (uintptr_t)tcp[2], EVFILT_READ));
+	drop(q, find(q, (uintptr_t)tcp[2], EVFILT_EXCEPT));
 	drop(q, find(q, (uintptr_t)tcp[0], EVFILT_READ));
 	drop(q, find(q, (uintptr_t)tcp[1], EVFILT_READ));
 	drop(q, find(q, (uintptr_t)loose, EVFILT_READ));
@@ -1003,6 +1031,71 @@ descriptors(struct queue *q)
 	close(ends[0]);
 	close(ends[1]);
 	collect(q);
+}
+
+static void
+becomes_ready(struct queue *q, int fd)
+{
+	find(q, (uintptr_t)fd, EVFILT_VNODE)->ready = true;
+}
+
+/* What happens to files, told or looked at, in two queues at once. */
+static void
+files(struct queue *q)
+{
+	char name[] = "dir-XXXXXX";
+	int file, twin, dir, closed;
+	file = open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	CHECK(file != -1);
+	twin = fcntl(file, F_DUPFD_CLOEXEC, 0);
+	closed = fcntl(file, F_DUPFD_CLOEXEC, 0);
+	CHECK(twin != -1 && closed != -1);
+	CHECK(mkdtemp(name) != NULL);
+	dir = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(dir != -1);
+
+	open_queue(&other);
+	add(q, (uintptr_t)file, EVFILT_VNODE, 0, NOTE_WRITE, 0, false, 0);
+	add(&other, (uintptr_t)file, EVFILT_VNODE, EV_CLEAR, NOTE_EXTEND, 0,
+	    false, 0);
+	put(file, "abc");
+	becomes_ready(q, file);
+	becomes_ready(&other, file);
+	collect(q);
+	collect(&other);
+	/* It comes to a watch for which something may wait to be read. */
+	put(file, "abc");
+	becomes_ready(&other, file);
+	add(q, (uintptr_t)twin, EVFILT_VNODE, EV_DISPATCH, NOTE_ATTRIB, 0,
+	    false, 0);
+	add(q, (uintptr_t)closed, EVFILT_VNODE, 0, NOTE_ATTRIB, 0, false, 0);
+	collect(&other);
+	CHECK_EQ(fchmod(file, 0640), 0);
+	becomes_ready(q, twin);
+	becomes_ready(q, closed);
+	collect(q);
+	drop(q, find(q, (uintptr_t)closed, EVFILT_VNODE));
+	close(closed);
+	touch(q, (uintptr_t)twin, EVFILT_VNODE, EV_ENABLE, NOTE_ATTRIB, true);
+
+	add(q, (uintptr_t)dir, EVFILT_VNODE, EV_CLEAR,
+	    NOTE_DELETE | NOTE_RENAME, 0, false, 0);
+	CHECK_EQ(rmdir(name), 0);
+	becomes_ready(q, dir);
+	collect(q);
+	touch(q, (uintptr_t)dir, EVFILT_VNODE, 0, NOTE_ATTRIB, false);
+
+	delete(q, (uintptr_t)file, EVFILT_VNODE);
+	delete(q, (uintptr_t)twin, EVFILT_VNODE);
+	delete(q, (uintptr_t)dir, EVFILT_VNODE);
+	put(file, "abc");
+	collect(q);
+	becomes_ready(&other, file);
+	collect(&other);
+	close(file);
+	close(twin);
+	close(dir);
+	close(other.fd);
 }
 
 /* A time of day that has passed is reported by every call. */
@@ -1027,6 +1120,70 @@ timers_and_users(struct queue *q)
 	delete(q, 2, EVFILT_TIMER);
 	delete(q, 1, EVFILT_USER);
 	delete(q, 2, EVFILT_USER);
+}
+
+/* Sends a watched signal, `times` since it was last collected. */
+static void
+raise_watched(struct queue *q, int sig, intptr_t times)
+{
+	struct held *h = find(q, (uintptr_t)sig, EVFILT_SIGNAL);
+	CHECK_EQ(kill(getpid(), sig), 0);
+	h->ready = true;
+	h->data = times;
+}
+
+/* Of a signal that is ignored. */
+static bool
+is_hooked(int sig)
+{
+	struct sigaction sa;
+	CHECK_EQ(sigaction(sig, NULL, &sa), 0);
+	return sa.sa_handler != SIG_IGN;
+}
+
+/* Signals that are ignored, and one that this thread blocks. */
+static void
+signals(struct queue *q)
+{
+	sigset_t set;
+	CHECK(signal(SIGUSR1, SIG_IGN) != SIG_ERR);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	CHECK_EQ(sigprocmask(SIG_BLOCK, &set, NULL), 0);
+
+	add(q, SIGUSR1, EVFILT_SIGNAL, EV_CLEAR, 0, 0, false, ANY);
+	raise_watched(q, SIGUSR1, 1);
+	collect(q);
+	touch(q, SIGUSR1, EVFILT_SIGNAL, EV_DISABLE, 0, false);
+	raise_watched(q, SIGUSR1, 1);
+	raise_watched(q, SIGUSR1, 2);
+	touch(q, SIGUSR1, EVFILT_SIGNAL, EV_ENABLE, 0, true);
+	/* The application sets the hook aside; the next wait that does not fail
+	 * finds out. */
+	CHECK(signal(SIGUSR1, SIG_IGN) != SIG_ERR);
+	do {
+		long fired = plan.fired;
+		collect(q);
+		CHECK(is_hooked(SIGUSR1) || plan.fired > fired);
+	} while (!is_hooked(SIGUSR1));
+	raise_watched(q, SIGUSR1, 1);
+	collect(q);
+
+	add(q, SIGUSR2, EVFILT_SIGNAL, EV_CLEAR, 0, 0, false, ANY);
+	raise_watched(q, SIGUSR2, 1);
+	collect(q);
+	raise_watched(q, SIGUSR2, 1);
+	raise_watched(q, SIGUSR1, 1);
+	collect(q);
+	delete(q, SIGUSR1, EVFILT_SIGNAL);
+	raise_watched(q, SIGUSR2, 1);
+	collect(q);
+	delete(q, SIGUSR2, EVFILT_SIGNAL);
+	/* A hook that the system would not take back stays. (It always does.) */
+	CHECK(!is_hooked(SIGUSR1) || plan.call == SIGACTION);
+	CHECK(signal(SIGUSR1, SIG_DFL) != SIG_ERR);
+	CHECK(signal(SIGUSR2, SIG_DFL) != SIG_ERR);
+	CHECK_EQ(sigprocmask(SIG_UNBLOCK, &set, NULL), 0);
 }
 
 /* Tables grow; the knotes that stand in them are moved and kept. */
@@ -1063,6 +1220,41 @@ many_knotes(struct queue *q)
 	close(ends[1]);
 	close(empty[0]);
 	close(empty[1]);
+}
+
+/*
+ * Mounts, where the test may make them; knotes, everywhere. A call that looks
+ * at the list and fails has lost nothing.
+ */
+static void
+mounts(struct queue *q)
+{
+	static const char place[] = "mounts";
+	bool may;
+	int i;
+	may = unshare(CLONE_NEWNS) == 0 &&
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+	CHECK(mkdir(place, 0700) == 0 || errno == EEXIST);
+	for (i = 1; i <= 3; i++)
+		add(q, (uintptr_t)i, EVFILT_FS, EV_CLEAR, 0, 0, false, 0);
+	for (i = 0; i < 4 && may; i++) {
+		if (i % 2 == 0)
+			CHECK_EQ(mount("test", place, "tmpfs", 0, NULL), 0);
+		else
+			CHECK_EQ(umount(place), 0);
+		find(q, 1, EVFILT_FS)->ready = true;
+		find(q, 2, EVFILT_FS)->ready = true;
+		find(q, 3, EVFILT_FS)->ready = true;
+		if (i == 0)
+			touch(q, 1, EVFILT_FS, EV_DISABLE, 0, true);
+		else if (i == 1)
+			touch(q, 1, EVFILT_FS, EV_ENABLE, 0, true);
+		else
+			collect(q);
+	}
+	delete(q, 1, EVFILT_FS);
+	delete(q, 3, EVFILT_FS);
+	delete(q, 2, EVFILT_FS);
 }
 
 /* A wait that ends by its time, and one that a timer ends. */
@@ -1197,7 +1389,10 @@ script(void)
 	open_queue(&queue);
 	waits(&queue);
 	descriptors(&queue);
+	files(&queue);
 	timers_and_users(&queue);
+	mounts(&queue);
+	signals(&queue);
 	many_knotes(&queue);
 	many_queues(&queue);
 	nested(&queue);
@@ -1305,17 +1500,20 @@ SWEEP(eventfd_enomem, EVENTFD, ENOMEM, QUEUES)
 SWEEP(timerfd_create_emfile, TIMERFD_CREATE, EMFILE, 1)
 SWEEP(timerfd_create_enfile, TIMERFD_CREATE, ENFILE, 1)
 SWEEP(timerfd_create_enomem, TIMERFD_CREATE, ENOMEM, 1)
-SWEEP(inotify_init1_emfile, INOTIFY_INIT, EMFILE, 1)
-SWEEP(inotify_init1_enomem, INOTIFY_INIT, ENOMEM, 1)
-SWEEP(inotify_add_watch_enospc, INOTIFY_ADD, ENOSPC, 1)
-SWEEP(inotify_add_watch_enomem, INOTIFY_ADD, ENOMEM, 1)
+SWEEP(inotify_init1_emfile, INOTIFY_INIT, EMFILE, 3)
+SWEEP(inotify_init1_enomem, INOTIFY_INIT, ENOMEM, 3)
+SWEEP(inotify_add_watch_enospc, INOTIFY_ADD, ENOSPC, 6)
+SWEEP(inotify_add_watch_enomem, INOTIFY_ADD, ENOMEM, 6)
 SWEEP(fcntl_dup_emfile, FCNTL_DUP, EMFILE, QUEUES)
 SWEEP(open_emfile, OPEN, EMFILE, 2)
 SWEEP(open_enfile, OPEN, ENFILE, 2)
+SWEEP(pread_enomem, PREAD, ENOMEM, 2)
 SWEEP(readlink_enomem, READLINK, ENOMEM, 2)
 SWEEP(mmap_enomem, MMAP, ENOMEM, 1)
 SWEEP(madvise_enomem, MADVISE, ENOMEM, 1)
 SWEEP(atfork_enomem, ATFORK, ENOMEM, 1)
+SWEEP(signalfd_emfile, SIGNALFD, EMFILE, 1)
+SWEEP(signalfd_enomem, SIGNALFD, ENOMEM, 1)
 SWEEP(allocations, ALLOCATE, ENOMEM, 30)
 
 /* Interrupted, or not there. */
@@ -1324,7 +1522,10 @@ SWEEP(epoll_pwait2_eintr, EPOLL_PWAIT2, EINTR, 1)
 SWEEP(epoll_pwait2_enosys, EPOLL_PWAIT2, ENOSYS, 1)
 SWEEP(epoll_pwait2_eperm, EPOLL_PWAIT2, EPERM, 1)
 SWEEP(poll_eintr, POLL, EINTR, 1)
+SWEEP(poll_enomem, POLL, ENOMEM, 3)
 SWEEP(read_eintr, READ, EINTR, 1)
+SWEEP(pread_eintr, PREAD, EINTR, 2)
+SWEEP(sigtimedwait_eintr, SIGTIMEDWAIT, EINTR, 3)
 
 /* Questions that a file system may fail to answer; the rest for the sake of
  * what stands behind them. */
@@ -1332,6 +1533,7 @@ SWEEP(fstat_enomem, FSTAT, ENOMEM, 40)
 SWEEP(fstat_eintr, FSTAT, EINTR, 40)
 SWEEP(lseek_eio, LSEEK, EIO, 1)
 SWEEP(ioctl_enomem, IOCTL, ENOMEM, 10)
+SWEEP(sigaction_enomem, SIGACTION, ENOMEM, 10)
 SWEEP(getsockopt_enomem, GETSOCKOPT, ENOMEM, 10)
 
 /* --- descriptors run out for real --------------------------------------- */
@@ -1416,7 +1618,7 @@ changes_without_descriptors(void)
 	static char before[65536];
 	struct kevent timer = kev(2, EVFILT_TIMER, EV_ADD, PASSED, 1,
 	    udata_of(2, EVFILT_TIMER));
-	struct kevent side;
+	struct kevent side, urgent, fs;
 	int pair[2], file;
 	open_descriptors(before, sizeof before);
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
@@ -1437,9 +1639,20 @@ changes_without_descriptors(void)
 	CHECK_KEV(came[0], (uintptr_t)pair[0], EVFILT_WRITE,
 	    EV_ADD | EV_ERROR, 0, EMFILE, side.udata);
 	collect(&queue);
-	timer.flags = side.flags = EV_DELETE;
+	urgent = side;
+	urgent.filter = EVFILT_EXCEPT;
+	CHECK_FAILS(lib_kevent(queue.fd, &urgent, 1, NULL, 0, NULL), EMFILE);
+	fs = kev(1, EVFILT_FS, EV_ADD, 0, 0, NULL);
+	CHECK_FAILS(lib_kevent(queue.fd, &fs, 1, NULL, 0, NULL), EMFILE);
+	leave_room_for(2);
+	CHECK_FAILS(lib_kevent(queue.fd, &fs, 1, NULL, 0, NULL), EMFILE);
+	leave_room_for(0);
+	fs.flags = EV_DELETE;
+	CHECK_FAILS(lib_kevent(queue.fd, &fs, 1, NULL, 0, NULL), ENOENT);
+	side.flags = timer.flags = urgent.flags = EV_DELETE;
 	CHECK_FAILS(lib_kevent(queue.fd, &timer, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &side, 1, NULL, 0, NULL), ENOENT);
+	CHECK_FAILS(lib_kevent(queue.fd, &urgent, 1, NULL, 0, NULL), ENOENT);
 	enough_room();
 
 	add(&queue, 2, EVFILT_TIMER, 0, PASSED, 1, true, 1);
@@ -1563,7 +1776,9 @@ failing_often(void)
 	static char before[65536];
 	struct kevent make = kev(0, 0, 0, 0, 0, NULL);
 	struct kevent timer = kev(1, EVFILT_TIMER, EV_ADD, 0, 1, NULL);
-	struct kevent side, file;
+	struct kevent sig = kev(SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+	struct kevent side, file, mounts;
+	sigset_t set;
 	int pair[2], fd;
 	open_descriptors(before, sizeof before);
 	keeps_nothing("first page", MMAP, ENOMEM, make);
@@ -1578,17 +1793,39 @@ failing_often(void)
 	fd = open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	CHECK(fd != -1);
 	side = kev((uintptr_t)pair[0], EVFILT_READ, EV_ADD, 0, 0, NULL);
+	mounts = kev(1, EVFILT_FS, EV_ADD, 0, 0, NULL);
+	keeps_nothing("mounts", OPEN, EMFILE, mounts);
+	keeps_nothing("reading them", PREAD, EIO, mounts);
+	keeps_nothing("hanging them", EPOLL_ADD, ENOSPC, mounts);
 	file = kev((uintptr_t)fd, EVFILT_READ, EV_ADD, 0, 0, NULL);
 	keeps_nothing("timer", TIMERFD_CREATE, ENFILE, timer);
 	keeps_nothing("hanging it", EPOLL_ADD, ENOSPC, timer);
 	keeps_nothing("side", EPOLL_ADD, ENOMEM, side);
 	keeps_nothing("file", FSTAT, ENOMEM, file);
 	keeps_nothing("file's timer", TIMERFD_CREATE, EMFILE, file);
+	file.filter = EVFILT_VNODE;
+	keeps_nothing("vnode", FSTAT, ENOMEM, file);
 	CHECK_EQ(lib_kevent(queue.fd, &side, 1, NULL, 0, NULL), 0);
 	side.filter = EVFILT_WRITE;
 	keeps_nothing("second set", EPOLL_CREATE, EMFILE, side);
 	keeps_nothing("second side", EPOLL_ADD, ENOSPC, side);
+	side.filter = EVFILT_EXCEPT;
+	keeps_nothing("third set", EPOLL_CREATE, EMFILE, side);
+	keeps_nothing("third side", EPOLL_ADD, ENOSPC, side);
+	keeps_nothing("what it is", FSTAT, ENOMEM, side);
+	keeps_nothing("knocker", EPOLL_CREATE, EMFILE, sig);
+	keeps_nothing("hanging it", EPOLL_ADD, ENOSPC, sig);
+	keeps_nothing("hook", SIGACTION, ENOMEM, sig);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	CHECK_EQ(sigprocmask(SIG_BLOCK, &set, NULL), 0);
+	keeps_nothing("signal descriptor", SIGNALFD, EMFILE, sig);
+	keeps_nothing("hanging it", EPOLL_ADD, ENOSPC, sig);
+	CHECK(signal(SIGUSR1, SIG_DFL) == SIG_DFL);
 	side.flags = timer.flags = file.flags = EV_DELETE;
+	mounts.flags = sig.flags = EV_DELETE;
+	CHECK_FAILS(lib_kevent(queue.fd, &sig, 1, NULL, 0, NULL), ENOENT);
+	CHECK_FAILS(lib_kevent(queue.fd, &mounts, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &side, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &timer, 1, NULL, 0, NULL), ENOENT);
 	CHECK_FAILS(lib_kevent(queue.fd, &file, 1, NULL, 0, NULL), ENOENT);

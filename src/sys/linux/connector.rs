@@ -337,7 +337,8 @@ impl Line {
         }
     }
 
-    /// A message of the kernel's. EAGAIN: none is there. ENOBUFS: some were
+    /// A message of the kernel's. Through syscall(), as all that is called with
+    /// the queue's lock held: the C library's is a cancellation point. EAGAIN: none is there. ENOBUFS: some were
     /// lost.
     fn receive(&self) -> Result<Message> {
         let mut message = Message { words: [0; Message::WORDS] };
@@ -348,12 +349,13 @@ impl Line {
             // SAFETY: as many bytes as the array has, and an address of the
             // length said.
             let count = unsafe {
-                libc::recvfrom(
+                libc::syscall(
+                    libc::SYS_recvfrom,
                     self.socket.number(),
-                    message.words.as_mut_ptr().cast(),
+                    message.words.as_mut_ptr(),
                     size_of_val(&message.words),
                     libc::MSG_DONTWAIT,
-                    (&raw mut from).cast(),
+                    &raw mut from,
                     &raw mut length,
                 )
             };
@@ -370,10 +372,20 @@ impl Line {
     }
 
     fn send(&self, request: &Request) -> Result<()> {
-        let bytes = request.words.as_ptr().cast();
+        let bytes = request.words.as_ptr();
+        let nowhere = core::ptr::null::<libc::sockaddr_nl>();
         // SAFETY: no more bytes than the array has.
-        let sent =
-            unsafe { libc::send(self.socket.number(), bytes, request.length, libc::MSG_NOSIGNAL) };
+        let sent = unsafe {
+            libc::syscall(
+                libc::SYS_sendto,
+                self.socket.number(),
+                bytes,
+                request.length,
+                libc::MSG_NOSIGNAL,
+                nowhere,
+                0,
+            )
+        };
         if sent < 0 { Err(last_error()) } else { Ok(()) }
     }
 
@@ -389,7 +401,7 @@ fn connect() -> Result<Private> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: integers in, a new descriptor out.
     let fd = own(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_CONNECTOR) })?;
-    let socket = Private::socket(fd)?;
+    let socket = Private::of_file(fd)?;
     // SAFETY: integers alone; zero is a value of each.
     let mut group: libc::sockaddr_nl = unsafe { core::mem::zeroed() };
     group.nl_family = libc::AF_NETLINK as libc::sa_family_t;

@@ -5,7 +5,7 @@ use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, DescriptorState};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::stat::fstat;
+use nix::sys::stat::{SFlag, fstat};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 impl From<nix::Error> for Errno {
@@ -61,13 +61,20 @@ pub(super) struct Private {
     identity: Identity,
 }
 
-/// How a number is known to be still what was made.
-#[derive(Debug)]
+/// By what a private descriptor is known again.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
 enum Identity {
     /// What /proc calls it.
     Name(&'static [u8]),
-    /// /proc calls each socket by its inode.
-    Socket(libc::ino_t),
+    /// Of a file, whose name tells of the process.
+    File { device: libc::dev_t, inode: libc::ino_t },
+}
+
+impl Identity {
+    fn of_file(fd: Descriptor) -> Result<Identity> {
+        let stat = fstat(lend(fd))?;
+        Ok(Identity::File { device: stat.st_dev, inode: stat.st_ino })
+    }
 }
 
 impl Private {
@@ -77,18 +84,30 @@ impl Private {
         Private::keep(fd, Identity::Name(name))
     }
 
-    /// The same of a socket.
-    pub(super) fn socket(fd: OwnedFd) -> Result<Private> {
-        let inode = fstat(&fd)?.st_ino;
-        Ok(Private::keep(fd, Identity::Socket(inode)))
+    /// The same of an open file.
+    pub(super) fn of_file(fd: OwnedFd) -> Result<Private> {
+        let identity = Identity::of_file(fd.as_raw_fd())?;
+        Ok(Private::keep(fd, identity))
     }
 
     fn keep(fd: OwnedFd, identity: Identity) -> Private {
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
         let floor = PRIVATE_FLOOR.min(limit / 2) as Descriptor;
         let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(Errno::from);
-        let kept = high.and_then(own).unwrap_or(fd);
-        Private { number: kept.into_raw_fd(), identity }
+        let low = fd.into_raw_fd();
+        let number = match high {
+            Ok(high) => {
+                shut(low);
+                high
+            }
+            Err(_) => low,
+        };
+        Private { number, identity }
+    }
+
+    /// Takes back into keeping a number that was kept by hand.
+    pub(super) fn again(number: Descriptor, name: &'static [u8]) -> Private {
+        Private { number, identity: Identity::Name(name) }
     }
 
     #[inline]
@@ -96,15 +115,17 @@ impl Private {
         self.number
     }
 
-    /// Is the number still what was made, as far as /proc can tell?
+    /// Is the number still what was made, as far as can be told?
     pub(super) fn is_ours(&self) -> bool {
         let mut name = [0u8; 32];
+        // Without an answer it is taken for what it was.
         match self.identity {
-            // Without an answer it is taken for what it was.
-            Identity::Name(was) => file_name(&mut name, self.number).map_or(true, |is| is == was),
-            Identity::Socket(inode) => fstat(lend(self.number)).map_or(true, |stat| {
-                stat.st_ino == inode && stat.st_mode & libc::S_IFMT == libc::S_IFSOCK
-            }),
+            Identity::Name(ours) => {
+                file_name(&mut name, self.number).map_or(true, |name| name == ours)
+            }
+            file @ Identity::File { .. } => {
+                Identity::of_file(self.number).map_or(true, |found| found == file)
+            }
         }
     }
 
@@ -112,8 +133,7 @@ impl Private {
     pub(super) fn close_if(self, is_ours: impl FnOnce(Descriptor) -> bool) {
         let kept = core::mem::ManuallyDrop::new(self);
         if is_ours(kept.number) {
-            // SAFETY: the number was made for this value, which is not dropped.
-            unsafe { libc::close(kept.number) };
+            shut(kept.number);
         }
     }
 
@@ -128,11 +148,69 @@ impl Private {
 impl Drop for Private {
     fn drop(&mut self) {
         if self.is_ours() {
-            // SAFETY: the number was made for this value, and is closed once.
-            // (If the program has closed it already, the kernel says so.)
-            unsafe { libc::close(self.number) };
+            shut(self.number);
         }
     }
+}
+
+/// Closes a number of ours. (If the program has closed it already, the kernel
+/// says so.) Through syscall(): close() is a cancellation point, and locks are
+/// held here.
+fn shut(number: Descriptor) {
+    // SAFETY: the number was made by this library, which closes it once.
+    unsafe { libc::syscall(libc::SYS_close, number) };
+}
+
+/// A file that is open for a moment, to be read; no call made with it is a
+/// cancellation point.
+pub(super) struct Reading(Descriptor);
+
+impl Reading {
+    pub(super) fn open(path: &std::ffi::CStr) -> Result<Reading> {
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+        // SAFETY: a string that ends in NUL.
+        let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags) };
+        check(fd as libc::c_int).map(Reading)
+    }
+
+    /// What comes next; nothing at the end.
+    pub(super) fn read<'a>(&self, room: &'a mut [u8]) -> Result<&'a [u8]> {
+        self.fill(libc::SYS_read, room)
+    }
+
+    /// Of a folder, the next `struct linux_dirent64`s.
+    fn entries<'a>(&self, room: &'a mut [u8]) -> Result<&'a [u8]> {
+        self.fill(libc::SYS_getdents64, room)
+    }
+
+    fn fill<'a>(&self, call: libc::c_long, room: &'a mut [u8]) -> Result<&'a [u8]> {
+        // SAFETY: the kernel writes at most as many bytes as there is room.
+        let count = unsafe { libc::syscall(call, self.0, room.as_mut_ptr(), room.len()) };
+        let count = usize::try_from(count).map_err(|_| last_error())?;
+        Ok(room.get(..count).unwrap_or_default())
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        shut(self.0);
+    }
+}
+
+/// Is this number a socket?
+pub(super) fn is_socket(fd: Descriptor) -> Result<bool> {
+    let kind = SFlag::from_bits_truncate(fstat(lend(fd))?.st_mode) & SFlag::S_IFMT;
+    Ok(kind == SFlag::S_IFSOCK)
+}
+
+/// Can the process have one more descriptor?
+pub(super) fn is_one_left() -> bool {
+    // SAFETY: two integers in, a new descriptor out.
+    let made = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    if made != -1 {
+        shut(made);
+    }
+    made != -1
 }
 
 /// Is this number open at all?
@@ -166,9 +244,19 @@ pub(super) fn proc_path<'a>(
     folder: &str,
     fd: Descriptor,
 ) -> Option<&'a std::ffi::CStr> {
+    proc_path_to(buffer, folder, fd, "")
+}
+
+/// The same, with something after the number.
+pub(super) fn proc_path_to<'a>(
+    buffer: &'a mut [u8; 32],
+    folder: &str,
+    fd: Descriptor,
+    rest: &str,
+) -> Option<&'a std::ffi::CStr> {
     use std::io::Write;
-    let mut rest: &mut [u8] = buffer;
-    write!(rest, "{folder}{fd}\0").ok()?;
+    let mut room: &mut [u8] = buffer;
+    write!(room, "{folder}{fd}{rest}\0").ok()?;
     std::ffi::CStr::from_bytes_until_nul(buffer).ok()
 }
 
@@ -176,10 +264,8 @@ pub(super) fn proc_path<'a>(
 pub(super) fn fdinfo(text: &mut [u8; 512], fd: Descriptor) -> Option<&str> {
     let mut path = [0u8; 32];
     let path = proc_path(&mut path, "/proc/self/fdinfo/", fd)?;
-    // SAFETY: a string that ends in NUL.
-    let info = own(unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) }).ok()?;
-    let length = nix::unistd::read(&info, text).ok()?;
-    core::str::from_utf8(text.get(..length)?).ok()
+    let text = Reading::open(path).and_then(|file| file.read(text)).ok()?;
+    core::str::from_utf8(text).ok()
 }
 
 /// What a number of the application's refers to.
@@ -197,7 +283,7 @@ pub(crate) fn descriptor_state(fd: Descriptor) -> DescriptorState {
 /// It is asked when descriptors or memory have run out, so it does without
 /// either: if the list cannot be had, every number is tried.
 pub(crate) fn own_descriptors(mut each: impl FnMut(Descriptor)) {
-    if list_descriptors(&mut each).is_err() {
+    if list_numbers(c"/proc/self/fd", &mut each).is_err() {
         // The hard limit: above a soft one that was lowered since, numbers may
         // be open still.
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);
@@ -209,27 +295,15 @@ pub(crate) fn own_descriptors(mut each: impl FnMut(Descriptor)) {
 /// (fs.nr_open).
 const MOST_DESCRIPTORS: u64 = 1 << 20;
 
-fn list_descriptors(each: &mut impl FnMut(Descriptor)) -> Result<()> {
-    // SAFETY: a string that ends in NUL.
-    let folder = own(unsafe {
-        libc::open(c"/proc/self/fd".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC)
-    })?;
+/// Calls `each` with every name in a folder that is a number.
+pub(super) fn list_numbers(folder: &std::ffi::CStr, each: &mut impl FnMut(i32)) -> Result<()> {
+    let folder = Reading::open(folder)?;
     let mut entries = [0u8; 1024];
     loop {
-        // SAFETY: the kernel writes at most as many bytes as the array has.
-        let count = unsafe {
-            libc::syscall(
-                libc::SYS_getdents64,
-                folder.as_raw_fd(),
-                entries.as_mut_ptr(),
-                entries.len(),
-            )
-        };
-        let count = usize::try_from(count).map_err(|_| last_error())?;
-        if count == 0 {
+        let mut rest = folder.entries(&mut entries)?;
+        if rest.is_empty() {
             return Ok(());
         }
-        let mut rest = entries.get(..count).unwrap_or_default();
         while let Some((name, next)) = entry(rest) {
             let number = core::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
             number.map(&mut *each);

@@ -5,6 +5,8 @@
 //! known to a set by (open file, number): when both sides of one descriptor
 //! are watched, the second goes into a second set, nested in the first, so
 //! that each side has its own mode and no write edge comes with every read.
+//! What is watched of a descriptor beside these two goes into a third set, so
+//! that the three never contend for a place.
 
 use super::Native;
 use super::descriptor::{EPOLL_NAME, Private, check};
@@ -30,7 +32,12 @@ pub(super) const BELL: u32 = Token::SLOTS;
 pub(super) const ALARM: u32 = Token::SLOTS + 1;
 pub(super) const SECOND: u32 = Token::SLOTS + 2;
 pub(super) const FILES: u32 = Token::SLOTS + 3;
-pub(super) const DEEDS: u32 = Token::SLOTS + 8;
+pub(super) const KNOCK: u32 = Token::SLOTS + 4;
+pub(super) const THIRD: u32 = Token::SLOTS + 5;
+pub(super) const MOUNTS: u32 = Token::SLOTS + 6;
+pub(super) const SIGNALS: u32 = Token::SLOTS + 7;
+pub(super) const BLOCKED: u32 = Token::SLOTS + 8;
+pub(super) const DEEDS: u32 = Token::SLOTS + 9;
 
 /// A token with the queue's cookie: 16 bits that tell its events from those of
 /// a strange epoll that came to have the same number.
@@ -59,6 +66,7 @@ pub(super) fn mask(side: Side, arm: Arm) -> u32 {
         Side::Read => libc::EPOLLIN | libc::EPOLLRDHUP,
         // Not EPOLLRDHUP: a peer that stops sending says nothing of writing.
         Side::Write => libc::EPOLLOUT,
+        Side::Except => libc::EPOLLPRI | libc::EPOLLRDHUP,
     };
     let bits = match arm {
         Arm::Off => libc::EPOLLONESHOT,
@@ -73,7 +81,8 @@ pub(super) fn mask(side: Side, arm: Arm) -> u32 {
 pub(super) fn readiness(bits: u32) -> Readiness {
     let mut seen = Readiness::default();
     for (bit, meaning) in [
-        (libc::EPOLLIN | libc::EPOLLPRI, Readiness::IN),
+        (libc::EPOLLIN, Readiness::IN),
+        (libc::EPOLLPRI, Readiness::URGENT),
         (libc::EPOLLOUT, Readiness::OUT),
         (libc::EPOLLRDHUP, Readiness::PEER_SHUT),
         (libc::EPOLLHUP, Readiness::HANGUP),
@@ -92,7 +101,7 @@ pub(super) fn create() -> Result<Descriptor> {
     Ok(set.0.into_raw_fd())
 }
 
-/// A set of our own, for the second sides.
+/// A set of our own, to be nested in the first.
 pub(super) fn create_private() -> Result<Private> {
     let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     Ok(Private::new(set.0, EPOLL_NAME))
@@ -102,6 +111,16 @@ pub(super) fn add(set: Descriptor, fd: Descriptor, events: u32, data: u64) -> Re
     match control(set, libc::EPOLL_CTL_ADD, fd, events, data) {
         // The user's share of watches, which is memory.
         Err(Errno::ENOSPC) => Err(Errno::ENOMEM),
+        added => added,
+    }
+}
+
+/// As `add`, into a nested set, which may hold an entry for the descriptor that
+/// no knote has any more: left over from one that vanished with an earlier life
+/// of the number, whose file has come back to it.
+pub(super) fn add_anew(set: Descriptor, fd: Descriptor, events: u32, data: u64) -> Result<()> {
+    match add(set, fd, events, data) {
+        Err(Errno::EEXIST) => modify(set, fd, events, data),
         added => added,
     }
 }

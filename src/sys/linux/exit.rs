@@ -5,11 +5,10 @@
 //! user; PIDFD_GET_INFO (since 6.15), for whatever has been reaped.
 
 use super::clock;
-use super::descriptor::{check, own};
+use super::descriptor::{Reading, check};
 use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, Exit};
 use std::io::Write;
-use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Of a process that has ended, by a descriptor of it.
 pub(super) fn by_pidfd(pidfd: Descriptor, pid: Option<i32>) -> Exit {
@@ -86,8 +85,12 @@ fn wait(kind: libc::idtype_t, which: i32) -> Result<Option<i32>> {
     // SAFETY: integers alone; zero is a value of each.
     let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-    // SAFETY: the kernel writes one siginfo_t.
-    check(unsafe { libc::waitid(kind, which as libc::id_t, &raw mut info, options) })?;
+    let no_usage = core::ptr::null_mut::<libc::rusage>();
+    // SAFETY: the kernel writes one siginfo_t. (libc's waitid() is a cancellation
+    // point, and the queue's lock is held.)
+    let asked =
+        unsafe { libc::syscall(libc::SYS_waitid, kind, which, &raw mut info, options, no_usage) };
+    check(asked as libc::c_int)?;
     // SAFETY: waitid() fills in what a SIGCHLD has, or leaves zeros.
     let (pid, code) = (unsafe { info.si_pid() }, info.si_code);
     if pid == 0 {
@@ -118,19 +121,16 @@ impl Stat {
     }
 }
 
-fn open_stat(pid: i32) -> Option<OwnedFd> {
+fn open_stat(pid: i32) -> Option<Reading> {
     let mut path = [0u8; 32];
     write!(&mut path[..], "/proc/{pid}/stat\0").ok()?;
     let path = core::ffi::CStr::from_bytes_until_nul(&path).ok()?;
-    // SAFETY: a string that ends in NUL.
-    own(unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) }).ok()
+    Reading::open(path).ok()
 }
 
-fn read_stat(file: &OwnedFd) -> Option<Stat> {
+fn read_stat(file: &Reading) -> Option<Stat> {
     let mut text = [0u8; 1024];
-    // SAFETY: as many bytes as the array has.
-    let count = unsafe { libc::read(file.as_raw_fd(), text.as_mut_ptr().cast(), text.len()) };
-    let text = text.get(..usize::try_from(count).ok()?)?;
+    let text = file.read(&mut text).ok()?;
     // The second field is the program's name in parentheses, which may hold
     // anything; the state is the third, and the first of the rest.
     let end = text.iter().rposition(|byte| *byte == b')')?;

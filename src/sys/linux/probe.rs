@@ -128,6 +128,8 @@ impl Kind {
         let wrong = match side {
             Side::Read => libc::O_WRONLY,
             Side::Write => libc::O_RDONLY,
+            // Of sockets alone.
+            Side::Except => return Ok(Kind::WrongEnd),
         };
         Ok(if mode == wrong { Kind::WrongEnd } else { Kind::Pipe })
     }
@@ -160,8 +162,10 @@ pub(super) fn sample(
     seen: Option<Readiness>,
 ) -> Result<Sample> {
     let seen = match seen {
-        Some(seen) => seen,
-        None => poll_now(fd)?,
+        // An urgent byte may have been read since, and nothing but poll() says
+        // whether it has.
+        Some(seen) if side != Side::Except => seen,
+        _ => poll_now(fd)?,
     };
     let kind = match Kind::noted(source) {
         Some(kind) => kind,
@@ -170,6 +174,7 @@ pub(super) fn sample(
     match side {
         Side::Read => read_side(fd, kind, source, seen),
         Side::Write => write_side(fd, kind, source, seen),
+        Side::Except => except_side(fd, kind, source, seen),
     }
 }
 
@@ -293,6 +298,39 @@ fn write_side(
             sample.eof = seen.has(Readiness::HANGUP);
         }
     }
+    Ok(sample)
+}
+
+/// Urgent data is told by POLLPRI until the byte is read; with SO_OOBINLINE,
+/// until the read goes past it.
+fn except_side(fd: Descriptor, kind: Kind, source: &mut Source, seen: Readiness) -> Result<Sample> {
+    let mut sample = Sample {
+        class: kind.class(),
+        amount: 0,
+        // Of datagrams it is the error queue's sign (SO_SELECT_ERR_QUEUE).
+        ready: seen.has(Readiness::URGENT) && kind != Kind::Datagram,
+        eof: false,
+        error: None,
+        silent: unconnected(seen),
+    };
+    if sample.silent {
+        return Ok(sample);
+    }
+    sample.eof = seen.has(Readiness::PEER_SHUT);
+    let error = socket_error(fd, kind, source, seen);
+    if sample.eof {
+        sample.error = error;
+    } else if !sample.ready {
+        // The kernel goes on reporting an error that is no end.
+        sample.silent = error.is_some();
+        return Ok(sample);
+    }
+    sample.amount = match ask_int(fd, libc::FIONREAD) {
+        Ok(bytes) => i64::from(bytes),
+        Err(Errno::EBADF) => return Err(Errno::EBADF),
+        // Not of a socket that listens.
+        Err(_) => 0,
+    };
     Ok(sample)
 }
 
@@ -428,8 +466,8 @@ impl TcpInfo {
 
 /// The kernel's word on readiness, without waiting.
 pub(super) fn poll_now(fd: Descriptor) -> Result<Readiness> {
-    let mut watched =
-        libc::pollfd { fd, events: libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP, revents: 0 };
+    let events = libc::POLLIN | libc::POLLOUT | libc::POLLPRI | libc::POLLRDHUP;
+    let mut watched = libc::pollfd { fd, events, revents: 0 };
     loop {
         // SAFETY: one pollfd, alive.
         match super::descriptor::check(unsafe { libc::poll(&raw mut watched, 1, 0) }) {

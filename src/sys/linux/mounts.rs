@@ -1,0 +1,294 @@
+//! Mounts that come and go: /proc/self/mountinfo, which polls as urgent when
+//! the list has changed.
+//!
+//! Polling takes the change, for this open file: whoever polls the queue from
+//! outside polls what hangs in its set, and takes the news from the thread that
+//! is to wake. So three opens serve a queue. Two hang in the set; one poll of
+//! it stops at the first, so the second still wakes a waiter. The third is
+//! polled by nobody else, and a call asks it before it sleeps.
+//!
+//! The kernel says only that something has changed. What, shows by comparing
+//! the list with the last one: each mount is a hash of its id, its parent, its
+//! device, what of it is mounted, and where; ids alone are given out again at
+//! once. A remount changes none of these.
+
+use super::descriptor::{Private, check, last_error, own};
+use super::epoll;
+use crate::errno::{Errno, Result};
+use crate::sys::{Descriptor, Mounts, Token};
+
+#[derive(Debug)]
+struct Opens {
+    wakers: [Private; 2],
+    private: Private,
+}
+
+#[derive(Debug)]
+pub(super) struct MountTable {
+    opens: Option<Opens>,
+    /// Each with the counts that it began with.
+    watchers: Vec<(Token, Mounts)>,
+    /// The mounts as last read, in order; and room for the next reading.
+    mounts: Vec<u64>,
+    reading: Vec<u64>,
+    counts: Mounts,
+    /// A change was taken from the kernel and could not be read yet.
+    stale: bool,
+    /// The counts have changed, and the watchers were not hinted at.
+    untold: bool,
+}
+
+/// How far the telling of all watchers has come.
+pub(super) struct Telling(usize);
+
+impl Telling {
+    pub(super) const NOTHING: Telling = Telling(usize::MAX);
+}
+
+/// A list that changes while it is read is read again, so often at most in one
+/// look.
+const READINGS: usize = 8;
+
+impl MountTable {
+    pub(super) const fn new() -> MountTable {
+        MountTable {
+            opens: None,
+            watchers: Vec::new(),
+            mounts: Vec::new(),
+            reading: Vec::new(),
+            counts: Mounts { mounted: 0, unmounted: 0 },
+            stale: false,
+            untold: false,
+        }
+    }
+
+    /// Takes in a watcher, which is told from here on; the set is for the
+    /// wakers, which are made for the first.
+    pub(super) fn watch(&mut self, token: Token, set: Descriptor, data: u64) -> Result<Mounts> {
+        self.watchers.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        if self.opens.is_some() {
+            // What has happened by now concerns the others alone.
+            self.look()?;
+        } else {
+            self.open(set, data)?;
+        }
+        self.watchers.push((token, self.counts));
+        Ok(self.counts)
+    }
+
+    /// The last one closes.
+    pub(super) fn unwatch(&mut self, token: Token) {
+        self.watchers.retain(|(watcher, _)| *watcher != token);
+        if self.watchers.is_empty() {
+            *self = MountTable { counts: self.counts, ..MountTable::new() };
+        }
+    }
+
+    fn open(&mut self, set: Descriptor, data: u64) -> Result<()> {
+        let opens = Opens { wakers: [open()?, open()?], private: open()? };
+        for waker in &opens.wakers {
+            epoll::add(set, waker.number(), libc::EPOLLPRI as u32, data)?;
+        }
+        let opens = self.opens.insert(opens);
+        if let Err(error) = read(&opens.private, &mut self.mounts) {
+            *self = MountTable { counts: self.counts, ..MountTable::new() };
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    pub(super) fn owns(&self, number: Descriptor) -> bool {
+        self.opens.as_ref().is_some_and(|opens| opens.owns(number))
+    }
+
+    /// How many changes there have been up to now.
+    pub(super) fn counts(&mut self) -> Result<Mounts> {
+        self.look()?;
+        Ok(self.counts)
+    }
+
+    /// Looks whether the list has changed, and in which way. The wakers are
+    /// left as they are: who finds one tells of it.
+    pub(super) fn look(&mut self) -> Result<()> {
+        let Some(opens) = &self.opens else { return Ok(()) };
+        // The poll takes the change. From there until the list has been
+        // compared it is known here alone, whatever fails.
+        self.stale = self.stale || stirs([opens.private.number()])?;
+        if !self.stale {
+            return Ok(());
+        }
+        for _ in 0..READINGS {
+            if let Err(error) = read(&opens.private, &mut self.reading) {
+                return self.unreadable(error);
+            }
+            // If it changed as it was read, it may have been read by halves.
+            self.stale = stirs([opens.private.number()])?;
+            if !self.stale {
+                break;
+            }
+        }
+        self.compare();
+        Ok(())
+    }
+
+    /// The list cannot be had.
+    fn unreadable(&mut self, error: Errno) -> Result<()> {
+        if self.opens.as_ref().is_some_and(|opens| !opens.private.is_ours()) {
+            // The program has closed the numbers, and somebody else has them.
+            self.opens = None;
+            self.stale = false;
+            return Ok(());
+        }
+        Err(if error.passes() { error } else { Errno::EIO })
+    }
+
+    /// Counts what the new reading has and the last had not, and the reverse.
+    fn compare(&mut self) {
+        let lacks = |list: &[u64], mounts: &[u64]| {
+            mounts.iter().any(|mount| list.binary_search(mount).is_err())
+        };
+        let (mounted, unmounted) =
+            (lacks(&self.mounts, &self.reading), lacks(&self.reading, &self.mounts));
+        self.counts.mounted = self.counts.mounted.wrapping_add(u32::from(mounted));
+        self.counts.unmounted = self.counts.unmounted.wrapping_add(u32::from(unmounted));
+        self.untold |= mounted || unmounted;
+        core::mem::swap(&mut self.mounts, &mut self.reading);
+    }
+
+    /// Begins to tell the watchers, if there is something new to them.
+    pub(super) fn tell(&mut self, telling: &mut Telling) -> bool {
+        if !self.untold {
+            return false;
+        }
+        // The wakers have done their part, or else they would still do it. What
+        // has changed by the time they are silenced is looked for once more;
+        // what changes later stirs them again. If either cannot be had now, a
+        // waker wakes for nothing, or the next call looks.
+        if let Some(opens) = &self.opens {
+            let _ = stirs(opens.numbers_of_wakers());
+        }
+        let _ = self.look();
+        self.untold = false;
+        *telling = Telling(0);
+        true
+    }
+
+    /// The next of the watchers to be hinted at.
+    pub(super) fn next(&self, telling: &mut Telling) -> Option<Token> {
+        while let Some((token, start)) = self.watchers.get(telling.0) {
+            telling.0 += 1;
+            // To one that came after the change it is no news.
+            if *start != self.counts {
+                return Some(*token);
+            }
+        }
+        *telling = Telling::NOTHING;
+        None
+    }
+
+    /// In a forked child: closes the numbers and nothing else.
+    pub(super) fn disown(&mut self) {
+        self.opens = None;
+    }
+}
+
+impl Opens {
+    fn numbers_of_wakers(&self) -> [Descriptor; 2] {
+        let [first, second] = &self.wakers;
+        [first.number(), second.number()]
+    }
+
+    fn owns(&self, number: Descriptor) -> bool {
+        self.private.number() == number || self.numbers_of_wakers().contains(&number)
+    }
+}
+
+/// The mounts that the calling thread sees: each thread can have its own.
+fn open() -> Result<Private> {
+    let path = c"/proc/thread-self/mountinfo";
+    // SAFETY: a string that ends in NUL.
+    let opened = own(unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) });
+    match opened {
+        Ok(fd) => Private::of_file(fd),
+        Err(error @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EINTR)) => Err(error),
+        // No /proc, or one that hides it.
+        Err(_) => Err(Errno::ENOTSUP),
+    }
+}
+
+/// Has the list changed since one of these was last polled? All are polled.
+fn stirs<const N: usize>(numbers: [Descriptor; N]) -> Result<bool> {
+    let mut watched = numbers.map(|fd| libc::pollfd { fd, events: libc::POLLPRI, revents: 0 });
+    loop {
+        // SAFETY: as many pollfds as the array has.
+        match check(unsafe { libc::poll(watched.as_mut_ptr(), N as libc::nfds_t, 0) }) {
+            // A poll that finds nothing is interrupted, though it does not wait.
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error),
+            Ok(_) => break,
+        }
+    }
+    Ok(watched.iter().any(|watched| watched.revents & libc::POLLPRI != 0))
+}
+
+/// Reads the list, and sorts it.
+fn read(file: &Private, mounts: &mut Vec<u64>) -> Result<()> {
+    mounts.clear();
+    let mut line = Line::new();
+    let mut bytes = [0u8; 2048];
+    let mut offset = 0;
+    loop {
+        // By its place, not with a read of its own: should the number be a
+        // stranger's by now, nothing is taken from a pipe or a socket.
+        // SAFETY: as many bytes as the array has.
+        let count =
+            unsafe { libc::pread(file.number(), bytes.as_mut_ptr().cast(), bytes.len(), offset) };
+        let Ok(count) = usize::try_from(count) else {
+            match last_error() {
+                Errno::EINTR => continue,
+                error => return Err(error),
+            }
+        };
+        if count == 0 {
+            break;
+        }
+        offset += count as libc::off_t;
+        for byte in bytes.get(..count).unwrap_or_default() {
+            if let Some(mount) = line.take(*byte) {
+                mounts.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                mounts.push(mount);
+            }
+        }
+    }
+    mounts.sort_unstable();
+    Ok(())
+}
+
+/// A line of mountinfo as it passes: "36 35 98:0 /mnt1 /mnt2 rw,noatime ...".
+/// A blank in a name is written as \040.
+struct Line {
+    /// FNV-1a, 64 bits.
+    hash: u64,
+    field: u32,
+}
+
+impl Line {
+    /// Id, parent, device, root, place: what comes behind can be changed.
+    const FIELDS: u32 = 5;
+
+    const fn new() -> Line {
+        Line { hash: 0xcbf2_9ce4_8422_2325, field: 0 }
+    }
+
+    /// Takes the next byte; at the end of a line, what it amounts to.
+    fn take(&mut self, byte: u8) -> Option<u64> {
+        if byte == b'\n' {
+            return Some(core::mem::replace(self, Line::new()).hash);
+        }
+        if self.field < Line::FIELDS {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            self.field += u32::from(byte == b' ');
+        }
+        None
+    }
+}

@@ -1,0 +1,340 @@
+//! One inotify instance for the queues of a process that find none left.
+//!
+//! A user has 128 instances by default, so queues beyond that share one. It is
+//! in the set of each; whichever thread finds it readable first reads it, puts
+//! what concerns other queues into their mailboxes, and knocks: the kernel has
+//! woken them too, but what they were woken for has been read.
+//!
+//! When the limit is met it is too late to make an instance to be shared. So it
+//! is made ahead, with the second instance of the process, and closed when no
+//! queue has any.
+//!
+//! The lock here is a leaf: it is taken under any queue's lock, and nothing is
+//! taken under it. A mailbox does not grow without bounds: a queue that does
+//! not look for long has lost the detail, as when the kernel's queue overflows.
+
+use super::descriptor::Private;
+use super::epoll;
+use super::inotify::{Inotify, Letter, NAME, Role};
+use super::knocker::Knock;
+use super::notes::Change;
+use super::process::PerProcess;
+use crate::errno::{Errno, Result};
+use crate::sync::{AtomicI32, Ordering};
+use crate::sys::{Descriptor, Mutex};
+
+static HUB: PerProcess<Hub> = PerProcess::new();
+
+#[derive(Debug)]
+struct Hub {
+    state: Mutex<State>,
+    /// The instance's number, for a forked child, where the lock may be held
+    /// by a thread that is not there.
+    number: AtomicI32,
+}
+
+#[derive(Debug)]
+struct State {
+    inotify: Option<Inotify>,
+    /// Queues with an instance of their own.
+    owners: u32,
+    boxes: Vec<Option<Mailbox>>,
+    /// Who watches what, in order.
+    shares: Vec<Share>,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Share {
+    watch: i32,
+    member: u32,
+}
+
+#[derive(Debug)]
+struct Mailbox {
+    knock: Knock,
+    letters: Vec<Letter>,
+    lost: bool,
+}
+
+/// How many letters a mailbox takes before the detail is lost.
+const MOST_LETTERS: usize = 4096;
+
+const NO_NUMBER: Descriptor = -1;
+
+fn hub() -> Result<&'static Hub> {
+    let make = || Hub {
+        state: Mutex::new(State {
+            inotify: None,
+            owners: 0,
+            boxes: Vec::new(),
+            shares: Vec::new(),
+        }),
+        number: AtomicI32::new(NO_NUMBER),
+    };
+    HUB.start(Hub::renew, make)
+}
+
+/// In a forked child: closes the number of what the parent shares, and nothing
+/// else. Async-signal-safe.
+pub(super) fn disown() {
+    if let Some(hub) = HUB.inherited() {
+        hub.let_go();
+    }
+}
+
+impl Hub {
+    fn let_go(&self) {
+        let number = self.number.swap(NO_NUMBER, Ordering::Relaxed);
+        if number != NO_NUMBER {
+            drop(Private::again(number, NAME));
+        }
+    }
+
+    /// Makes an inherited hub an empty one: its watches are the parent's.
+    /// `false`: the lock is held by a thread that is not there.
+    fn renew(&self) -> bool {
+        let Some(mut state) = self.state.try_lock() else { return false };
+        self.let_go();
+        // Its number has been closed, and may be another's by now.
+        core::mem::forget(state.inotify.take());
+        state.owners = 0;
+        state.boxes.clear();
+        state.shares.clear();
+        true
+    }
+
+    fn open(&self, state: &mut State) -> Result<Descriptor> {
+        if let Some(inotify) = &state.inotify {
+            return Ok(inotify.number());
+        }
+        let number = state.inotify.insert(Inotify::new()?).number();
+        self.number.store(number, Ordering::Relaxed);
+        Ok(number)
+    }
+
+    fn close_if_idle(&self, state: &mut State) {
+        if state.owners < 2 && state.boxes.iter().all(Option::is_none) {
+            self.number.store(NO_NUMBER, Ordering::Relaxed);
+            state.inotify = None;
+            state.shares = Vec::new();
+        }
+    }
+}
+
+impl State {
+    fn post(&mut self, letter: Letter, reader: u32) {
+        let (watch, change) = letter;
+        if change == Change::Overflow {
+            for (member, mailbox) in self.boxes.iter_mut().enumerate() {
+                if let Some(mailbox) = mailbox {
+                    mailbox.lose(member as u32 != reader);
+                }
+            }
+            return;
+        }
+        let first = self.shares.partition_point(|share| share.watch < watch);
+        let mut end = first;
+        while let Some(share) = self.shares.get(end).filter(|share| share.watch == watch) {
+            if let Some(Some(mailbox)) = self.boxes.get_mut(share.member as usize) {
+                mailbox.put(letter, share.member != reader);
+            }
+            end += 1;
+        }
+        if change == Change::Dropped {
+            self.shares.drain(first..end);
+        }
+    }
+}
+
+impl Mailbox {
+    fn put(&mut self, letter: Letter, knock: bool) {
+        // The same once more says nothing new; but directories are counted.
+        let again = self.letters.last() == Some(&letter) && !letter.1.is_counted();
+        if again || self.lost {
+            return;
+        }
+        if self.letters.len() == MOST_LETTERS || self.letters.try_reserve(1).is_err() {
+            return self.lose(knock);
+        }
+        if self.letters.is_empty() && knock {
+            // It fails only if the program has closed our numbers.
+            let _ = self.knock.ring();
+        }
+        self.letters.push(letter);
+    }
+
+    fn lose(&mut self, knock: bool) {
+        self.letters.clear();
+        self.lost = true;
+        if knock {
+            let _ = self.knock.ring();
+        }
+    }
+}
+
+/// An instance of its own, counted.
+#[derive(Debug)]
+pub(super) struct Owner(());
+
+impl Owner {
+    pub(super) fn new() -> Result<Owner> {
+        let hub = hub()?;
+        let mut state = hub.state.lock();
+        state.owners += 1;
+        if state.owners > 1 {
+            // Whether there is one left now shows when it is needed.
+            let _ = hub.open(&mut state);
+        }
+        Ok(Owner(()))
+    }
+}
+
+/// Not in a forked child before `disown` has forgotten it: see there.
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let Some(hub) = HUB.get() else { return };
+        let mut state = hub.state.lock();
+        state.owners = state.owners.saturating_sub(1);
+        hub.close_if_idle(&mut state);
+    }
+}
+
+/// A queue's part in the shared instance.
+#[derive(Debug)]
+pub(super) struct Member(u32);
+
+impl Member {
+    /// Joins, and puts the instance into the queue's set.
+    pub(super) fn join(set: Descriptor, data: u64, knock: Knock) -> Result<Member> {
+        let hub = hub()?;
+        let mut state = hub.state.lock();
+        let number = hub.open(&mut state)?;
+        let at = state.boxes.iter().position(Option::is_none).unwrap_or(state.boxes.len());
+        state.boxes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        if let Err(error) = epoll::add(set, number, libc::EPOLLIN as u32, data) {
+            hub.close_if_idle(&mut state);
+            return Err(error);
+        }
+        let mailbox = Some(Mailbox { knock, letters: Vec::new(), lost: false });
+        match state.boxes.get_mut(at) {
+            Some(place) => *place = mailbox,
+            None => state.boxes.push(mailbox),
+        }
+        Ok(Member(at as u32))
+    }
+
+    /// Works on the instance, which is there as long as anybody is a member.
+    fn with<R>(&self, work: impl FnOnce(&mut State, &Inotify) -> Result<R>) -> Result<R> {
+        let hub = HUB.get().ok_or(Errno::EBADF)?;
+        let mut state = hub.state.lock();
+        let Some(inotify) = state.inotify.take() else { return Err(Errno::EBADF) };
+        let result = work(&mut state, &inotify);
+        state.inotify = Some(inotify);
+        result
+    }
+
+    /// Watches, and tells whether somebody did before.
+    pub(super) fn add(&self, fd: Descriptor, role: Role, mask: u32) -> Result<(i32, bool)> {
+        self.with(|state, inotify| {
+            state.shares.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            let watch = inotify.add(fd, role, mask)?;
+            let shared = state.is_shared(watch);
+            state.share(Share { watch, member: self.0 });
+            Ok((watch, shared))
+        })
+    }
+
+    /// Drops a watch, unless others share it.
+    pub(super) fn remove(&self, watch: i32) {
+        let _ = self.with(|state, inotify| {
+            if let Ok(at) = state.shares.binary_search(&Share { watch, member: self.0 }) {
+                state.shares.remove(at);
+                state.drop_unshared(watch, inotify);
+            }
+            Ok(())
+        });
+    }
+
+    /// Is there something that this queue has not seen?
+    pub(super) fn is_behind(&self) -> Result<bool> {
+        self.with(|state, inotify| {
+            let mailbox = state.boxes.get(self.0 as usize).and_then(Option::as_ref);
+            let waits = mailbox.is_some_and(|mailbox| mailbox.lost || !mailbox.letters.is_empty());
+            Ok(waits || inotify.is_behind()?)
+        })
+    }
+
+    pub(super) fn mark(&self) -> Result<i32> {
+        self.with(|state, inotify| {
+            state.shares.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            let mark = inotify.mark()?;
+            state.share(Share { watch: mark, member: self.0 });
+            Ok(mark)
+        })
+    }
+
+    /// Reads for everybody. `true`: there may be more.
+    pub(super) fn read(&self) -> bool {
+        let Some(hub) = HUB.get() else { return false };
+        let mut state = hub.state.lock();
+        let Some(mut inotify) = state.inotify.take() else { return false };
+        let more = inotify.read(|letter| state.post(letter, self.0));
+        state.inotify = Some(inotify);
+        more
+    }
+
+    /// Takes what the mailbox holds, into an empty list. `true`: some was lost.
+    pub(super) fn take(&self, letters: &mut Vec<Letter>) -> bool {
+        let Some(hub) = HUB.get() else { return false };
+        let mut state = hub.state.lock();
+        match state.boxes.get_mut(self.0 as usize) {
+            Some(Some(mailbox)) => {
+                core::mem::swap(letters, &mut mailbox.letters);
+                core::mem::take(&mut mailbox.lost)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl State {
+    /// Writes it down; there is room.
+    fn share(&mut self, share: Share) {
+        if let Err(at) = self.shares.binary_search(&share) {
+            self.shares.insert(at, share);
+        }
+    }
+
+    fn is_shared(&self, watch: i32) -> bool {
+        let at = self.shares.partition_point(|share| share.watch < watch);
+        self.shares.get(at).is_some_and(|share| share.watch == watch)
+    }
+
+    fn drop_unshared(&self, watch: i32, inotify: &Inotify) {
+        if !self.is_shared(watch) {
+            inotify.remove(watch);
+        }
+    }
+}
+
+/// Not in a forked child before `disown` has forgotten it: the lock may be
+/// held by a thread that is not there, and the watches are the parent's.
+impl Drop for Member {
+    fn drop(&mut self) {
+        let Some(hub) = HUB.get() else { return };
+        let mut state = hub.state.lock();
+        if let Some(inotify) = state.inotify.take() {
+            for at in (0..state.shares.len()).rev() {
+                if let Some(share) = state.shares.get(at).copied().filter(|s| s.member == self.0) {
+                    state.shares.remove(at);
+                    state.drop_unshared(share.watch, &inotify);
+                }
+            }
+            state.inotify = Some(inotify);
+        }
+        if let Some(place) = state.boxes.get_mut(self.0 as usize) {
+            *place = None;
+        }
+        hub.close_if_idle(&mut state);
+    }
+}

@@ -1,0 +1,166 @@
+//! Signals that the waiting thread blocks, of which no handler will tell.
+//!
+//! A blocked signal is pending, and the kernel merges what is sent after it
+//! without telling anybody. So the only way to learn of every one is to take
+//! it, and it is taken if nobody else can: if it is pending for this thread
+//! alone, or for the process while no other thread has it unblocked or waits
+//! for it. If one has, the signal is that thread's, and the hook counts it
+//! there. Whoever takes a signal counts it, and it can be taken once: nothing
+//! is counted twice, whoever is quicker.
+
+use super::super::descriptor::{Reading, list_numbers};
+use super::super::thread_id;
+use super::kernel;
+use crate::errno::Result;
+use std::ffi::CStr;
+
+/// What of the pending signals may be taken.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Takeable {
+    /// One of each: the rest may be somebody else's.
+    pub(super) once: u64,
+    /// All there are.
+    pub(super) all: u64,
+}
+
+/// Which of these, pending and blocked by the calling thread, are for it to
+/// take? Without /proc nobody knows better, so all are.
+pub(super) fn takeable(pending: u64) -> Takeable {
+    if is_alone() {
+        return Takeable { once: 0, all: pending };
+    }
+    let mut others = 0;
+    let mut mine = pending;
+    let myself = thread_id();
+    let listed = each_thread(|thread, masks| {
+        if thread == myself {
+            mine = masks.pending;
+        } else {
+            others |= !masks.blocked;
+        }
+    });
+    if listed.is_err() {
+        others = 0;
+    }
+    Takeable { once: pending & mine & others, all: pending & !others }
+}
+
+/// Is the calling thread the only one? The folder of the threads has a link
+/// for each, beside two.
+fn is_alone() -> bool {
+    let stat = nix::sys::stat::stat(c"/proc/self/task");
+    stat.is_ok_and(|stat| stat.st_nlink == 3)
+}
+
+#[derive(Copy, Clone, Default)]
+struct Masks {
+    /// SigPnd: for this thread alone.
+    pending: u64,
+    /// SigBlk; less what the thread waits for at this moment.
+    blocked: u64,
+}
+
+fn each_thread(mut each: impl FnMut(i32, Masks)) -> Result<()> {
+    list_numbers(c"/proc/self/task", &mut |thread| {
+        // One that ended meanwhile takes no signal.
+        if let Ok(masks) = masks_of(thread) {
+            each(thread, masks);
+        }
+    })
+}
+
+fn masks_of(thread: i32) -> Result<Masks> {
+    use std::io::Write;
+    let mut path = [0u8; 48];
+    let mut rest: &mut [u8] = &mut path;
+    // The longest number fits.
+    let _ = write!(rest, "/proc/self/task/{thread}/status\0");
+    let file = Reading::open(CStr::from_bytes_until_nul(&path).unwrap_or_default())?;
+    let mut reader = Reader::default();
+    let mut bytes = [0u8; 1024];
+    loop {
+        match file.read(&mut bytes)? {
+            [] => return Ok(reader.masks),
+            read => read.iter().for_each(|byte| reader.take(*byte)),
+        }
+    }
+}
+
+/// Finds the two lines byte by byte: lines before them can be long.
+#[derive(Default)]
+struct Reader {
+    masks: Masks,
+    /// The beginning of the line, as far as it has been read.
+    name: [u8; 7],
+    column: usize,
+    value: u64,
+}
+
+impl Reader {
+    fn take(&mut self, byte: u8) {
+        if byte == b'\n' {
+            match &self.name {
+                b"SigPnd:" => self.masks.pending = self.value,
+                b"SigBlk:" => self.masks.blocked = self.value,
+                _ => {}
+            }
+            self.column = 0;
+            self.value = 0;
+            return;
+        }
+        match self.name.get_mut(self.column) {
+            Some(place) => *place = byte,
+            None => {
+                if let Some(digit) = char::from(byte).to_digit(16) {
+                    self.value = self.value << 4 | u64::from(digit);
+                }
+            }
+        }
+        self.column += 1;
+    }
+}
+
+/// Takes what may be taken and calls `each` for every one.
+pub(super) fn take(pending: u64, mut each: impl FnMut(i32)) {
+    let takeable = takeable(pending);
+    for signal in kernel::each(takeable.once | takeable.all) {
+        let all = takeable.all & kernel::bit(signal) != 0;
+        // More than so many is a storm: the rest is still there next time.
+        let most = if all { MOST } else { 1 };
+        for _ in 0..most {
+            if !kernel::take(signal) {
+                break;
+            }
+            each(signal);
+        }
+    }
+}
+
+const MOST: u32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_masks_are_found_among_long_lines() {
+        let mut reader = Reader::default();
+        let text = b"Name:\tSigBlk:\nGroups:\t1 2 3 4 5 6 7 8\nSigPnd:\t0000000000000200\n\
+            ShdPnd:\t00000000000000ff\nSigBlk:\tfffffffe7ffbfeff\nSigIgn:\t0000000000000001\n";
+        text.iter().for_each(|byte| reader.take(*byte));
+        assert_eq!(reader.masks.pending, 0x200);
+        assert_eq!(reader.masks.blocked, 0xffff_fffe_7ffb_feff);
+    }
+
+    #[test]
+    fn the_calling_thread_is_listed_with_its_masks() {
+        let mut seen = None;
+        each_thread(|thread, masks| {
+            if thread == thread_id() {
+                seen = Some(masks.blocked);
+            }
+        })
+        .unwrap();
+        assert_eq!(seen, Some(kernel::mask()));
+    }
+}

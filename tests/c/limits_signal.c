@@ -1,0 +1,353 @@
+/*
+ * EVFILT_SIGNAL: where Linux cannot follow BSD. The cases pin down what happens
+ * instead, as BEHAVIOUR.md tells it.
+ */
+#include "signals.h"
+
+#include <spawn.h>
+#include <sys/signalfd.h>
+
+extern char **environ;
+
+/* A process that sends a signal to this one when it sleeps. */
+static pid_t
+send_soon(int sig)
+{
+	pid_t pid = fork_child();
+	if (pid == 0) {
+		wait_until_parent_sleeps();
+		CHECK_EQ(kill(getppid(), sig), 0);
+		_exit(0);
+	}
+	return pid;
+}
+
+TEST(an_ignored_signal_interrupts_poll_and_sleep)
+{
+	int kq = open_queue(), ends[2], i;
+	struct timespec ts = ms_to_ts(GENEROUS_MS);
+	struct pollfd p;
+	handle(SIGUSR1, SIG_IGN, 0);
+	SIG_ADD(kq, SIGUSR1, 0);
+	CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+	p = (struct pollfd){ends[0], POLLIN, 0};
+	for (i = 0; i < 2; i++) {
+		pid_t pid = send_soon(SIGUSR1);
+		if (i == 0)
+			CHECK_FAILS(poll(&p, 1, GENEROUS_MS), EINTR);
+		else
+			CHECK_FAILS(nanosleep(&ts, NULL), EINTR);
+		expect_exit(pid, 0);
+		EXPECT_ONLY(kq, SIGUSR1, 1);
+	}
+	close(ends[0]);
+	close(ends[1]);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(whoever_asks_is_shown_the_hook)
+{
+	struct sigaction sa;
+	int kq = open_queue();
+	void (*old)(int);
+	handle(SIGUSR1, hit, 0);
+	SIG_ADD(kq, SIGUSR1, 0);
+	CHECK_EQ(sigaction(SIGUSR1, NULL, &sa), 0);
+	CHECK(sa.sa_handler != hit);
+	CHECK(sa.sa_flags & SA_SIGINFO);
+	old = signal(SIGUSR1, SIG_DFL);
+	CHECK(old != hit);
+	/* It does what hit() does, wherever it is put. */
+	old(SIGUSR1);
+	CHECK_EQ(hits, 1);
+	CHECK(signal(SIGUSR1, old) == SIG_DFL);
+	send_me(SIGUSR1);
+	CHECK_EQ(hits, 2);
+	SIG_CHANGE(kq, SIGUSR1, EV_DELETE);
+	CHECK(handler_of(SIGUSR1) == hit);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(what_merges_while_it_is_pending_counts_once)
+{
+	int kq = open_queue(), i;
+	block(SIGUSR1);
+	SIG_ADD(kq, SIGUSR1, 0);
+	for (i = 0; i < 5; i++)
+		send_me(SIGUSR1);
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	send_me(SIGUSR1);
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(what_is_spawned_past_fork_does_not_inherit_an_ignored_signal)
+{
+	char *argv[] = {(char *)"grep", (char *)"SigIgn:",
+	    (char *)"/proc/self/status", NULL};
+	posix_spawn_file_actions_t actions;
+	int kq = open_queue(), ends[2], watched;
+	handle(SIGUSR1, SIG_IGN, 0);
+	CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+	CHECK_EQ(posix_spawn_file_actions_init(&actions), 0);
+	CHECK_EQ(posix_spawn_file_actions_adddup2(&actions, ends[1], 1), 0);
+	for (watched = 0; watched < 2; watched++) {
+		char line[64] = "";
+		pid_t pid;
+		if (watched)
+			SIG_ADD(kq, SIGUSR1, 0);
+		CHECK_EQ(posix_spawnp(&pid, "grep", &actions, NULL, argv,
+		    environ), 0);
+		expect_exit(pid, 0);
+		CHECK(read(ends[0], line, sizeof line - 1) > 8);
+		CHECK_EQ(strtoull(line + 8, NULL, 16) >> (SIGUSR1 - 1) & 1,
+		    !watched);
+	}
+	/* A child of which the library is not told keeps the hooks, too. */
+	if ((watched = (int)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0)) == 0)
+		_exit(handler_of(SIGUSR1) != SIG_IGN ? 0 : 1);
+	expect_exit(watched, 0);
+	CHECK_EQ(posix_spawn_file_actions_destroy(&actions), 0);
+	close(ends[0]);
+	close(ends[1]);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(a_closed_queue_keeps_its_hooks_until_the_next_look)
+{
+	int kq = open_queue();
+	handle(SIGUSR1, hit, 0);
+	SIG_ADD(kq, SIGUSR1, 0);
+	CHECK_EQ(close(kq), 0);
+	CHECK(handler_of(SIGUSR1) != hit);
+	send_me(SIGUSR1);
+	CHECK_EQ(hits, 1);
+	libkqueue_drain_pending_close();
+	CHECK(handler_of(SIGUSR1) == hit);
+}
+
+/* The thread sleeps on, until a user event comes. */
+static void
+signal_is_not_told(struct waiter *w)
+{
+	wait_until_asleep(&w->tid);
+	trigger(w->kq, 1);
+	CHECK_EQ(waiter_event(w).filter, EVFILT_USER);
+}
+
+struct deaf {
+	int kq;
+	atomic_int tid, go, done, told;
+};
+
+/* A thread that blocks the signal, sleeps, and waits in the queue at last. */
+static void *
+deaf_main(void *arg)
+{
+	struct deaf *d = arg;
+	struct kevent got;
+	atomic_store(&d->tid, (int)syscall(SYS_gettid));
+	while (!atomic_load(&d->go))
+		let_pass(100000);
+	CHECK_EQ(kevent(d->kq, NULL, 0, &got, 1, &no_wait), 1);
+	atomic_store(&d->told, (int)got.data);
+	return NULL;
+}
+
+TEST(a_signal_to_a_thread_that_blocks_it_is_told_when_that_thread_waits)
+{
+	struct deaf d = {.kq = open_queue()};
+	struct waiter w;
+	pthread_t thread;
+	add_user(d.kq, 1, EV_CLEAR);
+	SIG_ADD(d.kq, SIGUSR1, 0);
+	block(SIGUSR1);
+	CHECK_EQ(pthread_create(&thread, NULL, deaf_main, &d), 0);
+	WAIT_FOR(d.tid != 0);
+	waiter_start(&w, d.kq, NULL);
+	CHECK_EQ(pthread_kill(thread, SIGUSR1), 0);
+	signal_is_not_told(&w);
+	EXPECT_QUIET(d.kq);
+	atomic_store(&d.go, 1);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(d.told, 1);
+	EXPECT_QUIET(d.kq);
+	CHECK_EQ(close(d.kq), 0);
+}
+
+TEST(a_blocked_signal_that_was_told_is_no_longer_pending)
+{
+	int kq = open_queue(), fd;
+	sigset_t set = set_of(SIGUSR1);
+	struct signalfd_siginfo info;
+	handle(SIGUSR1, hit, 0);
+	block(SIGUSR1);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	CHECK(fd != -1);
+	SIG_ADD(kq, SIGUSR1, 0);
+	send_me(SIGUSR1);
+	CHECK(is_pending(SIGUSR1));
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	CHECK(!is_pending(SIGUSR1));
+	CHECK_FAILS(read(fd, &info, sizeof info), EAGAIN);
+	unblock(SIGUSR1);
+	CHECK_EQ(hits, 0);
+	close(fd);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(what_the_application_takes_first_is_not_told)
+{
+	int kq = open_queue(), sig;
+	sigset_t set = set_of(SIGUSR1);
+	block(SIGUSR1);
+	SIG_ADD(kq, SIGUSR1, 0);
+	send_me(SIGUSR1);
+	CHECK_EQ(sigwait(&set, &sig), 0);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(what_is_pending_at_ev_add_is_told)
+{
+	int kq = open_queue();
+	block(SIGUSR1);
+	send_me(SIGUSR1);
+	SIG_ADD(kq, SIGUSR1, 0);
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(a_disposition_over_the_hook_is_not_counted_until_the_next_look)
+{
+	int kq = open_queue();
+	struct waiter w;
+	NOT_UNDER_VALGRIND();
+	SIG_ADD(kq, SIGUSR1, 0);
+	add_user(kq, 1, EV_CLEAR);
+	handle(SIGUSR1, hit, 0);
+	send_me(SIGUSR1);
+	CHECK_EQ(hits, 1);
+	EXPECT_QUIET(kq);
+	send_me(SIGUSR1);
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	/* Nor does it wake a thread that waits already. */
+	waiter_start(&w, kq, NULL);
+	handle(SIGUSR1, SIG_IGN, 0);
+	send_me(SIGUSR1);
+	signal_is_not_told(&w);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(the_33rd_disposition_of_a_signal_is_not_counted)
+{
+	int kq = open_queue(), i, bit;
+	SIG_ADD(kq, SIGUSR1, 0);
+	for (i = 1; i < 40; i++) {
+		struct sigaction sa;
+		memset(&sa, 0, sizeof sa);
+		sa.sa_handler = hit;
+		for (bit = 0; bit < 6; bit++)
+			if (i >> bit & 1)
+				sigaddset(&sa.sa_mask, SIGRTMIN + 1 + bit);
+		CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
+		expect_none(kq);
+		send_me(SIGUSR1);
+		CHECK_EQ(hits, i);
+		/* The default was the first. */
+		if (i < 32)
+			EXPECT_ONLY(kq, SIGUSR1, 1);
+		else
+			EXPECT_QUIET(kq);
+	}
+	/* One of those that were there is known. */
+	handle(SIGUSR1, SIG_DFL, 0);
+	expect_none(kq);
+	CHECK(handler_of(SIGUSR1) != SIG_DFL);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(an_ignored_sigttin_or_sigttou_is_not_counted)
+{
+	static const int signals[] = {SIGTTIN, SIGTTOU};
+	int kq = open_queue(), i;
+	for (i = 0; i < 2; i++) {
+		handle(signals[i], SIG_IGN, 0);
+		SIG_ADD(kq, signals[i], 0);
+		send_me(signals[i]);
+		EXPECT_QUIET(kq);
+		handle(signals[i], hit, 0);
+		EXPECT_QUIET(kq);
+		send_me(signals[i]);
+		EXPECT_ONLY(kq, signals[i], 1);
+	}
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(a_blocked_signal_of_a_disabled_knote_makes_the_queue_readable_once)
+{
+	int kq = open_queue();
+	block(SIGUSR1);
+	SIG_ADD(kq, SIGUSR1, EV_DISABLE);
+	send_me(SIGUSR1);
+	CHECK_EQ(shows_readable(kq), 1);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+}
+
+/*
+ * Both arrive while the process is stopped, so both interrupt the one wait; the
+ * handler runs first, and the other is what the library sees.
+ */
+TEST(a_handler_beside_an_ignored_signal_may_not_end_the_wait)
+{
+	int status;
+	pid_t pid;
+	NOT_UNDER_VALGRIND();
+	pid = fork_child();
+	if (pid == 0) {
+		struct timespec ts = ms_to_ts(1000);
+		struct kevent got;
+		int kq = open_queue(), other = open_queue();
+		handle(SIGUSR1, SIG_IGN, 0);
+		handle(SIGUSR2, hit, 0);
+		SIG_ADD(kq, SIGUSR1, 0);
+		raise(SIGSTOP);
+		if (kevent(other, NULL, 0, &got, 1, &ts) == -1)
+			CHECK_EQ(errno, EINTR);
+		CHECK_EQ(hits, 1);
+		EXPECT_ONLY(kq, SIGUSR1, 1);
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
+	CHECK_EQ(kill(pid, SIGCONT), 0);
+	let_pass(MS(200));
+	CHECK_EQ(kill(pid, SIGSTOP), 0);
+	CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
+	CHECK_EQ(kill(pid, SIGUSR1), 0);
+	CHECK_EQ(kill(pid, SIGUSR2), 0);
+	CHECK_EQ(kill(pid, SIGCONT), 0);
+	/* Handled and told, though the wait may have gone on to its end. */
+	expect_exit(pid, 0);
+}
+
+TEST(a_wait_can_fail_for_want_of_a_descriptor)
+{
+	struct rlimit usual, none;
+	struct kevent got;
+	int kq = open_queue();
+	SIG_ADD(kq, SIGUSR1, 0);
+	block(SIGUSR1);
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &usual), 0);
+	none = usual;
+	none.rlim_cur = 0;
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+	send_me(SIGUSR1);
+	/* What is there is told; but to sleep it would take one. */
+	EXPECT_SIG(kq, SIGUSR1, 1);
+	CHECK_FAILS(kevent(kq, NULL, 0, &got, 1, &no_wait), EMFILE);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &usual), 0);
+	send_me(SIGUSR1);
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	CHECK_EQ(close(kq), 0);
+}
