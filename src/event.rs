@@ -40,7 +40,15 @@ pub const EVFILT_AIO: c_short = -3;
 /// EV_CLEAR they stay, and every call returns them. `data` is 0. It is the open
 /// file that is watched, not its name. EINVAL: a socket, a pipe or a queue.
 pub const EVFILT_VNODE: c_short = -4;
-pub(crate) const EVFILT_PROC: c_short = -5;
+/// A process.
+///
+/// `ident` is the pid of any process that exists, `fflags` what to tell of it:
+/// NOTE_EXIT, NOTE_FORK, NOTE_EXEC, NOTE_TRACK. EV_CLEAR is set by itself. Once
+/// the process has ended the event has EV_EOF and EV_ONESHOT, and the knote is
+/// gone; it goes silently if nothing wanted happened. EV_ADD fails with ESRCH
+/// if there is no such process (a thread's id is none), or if it has ended and
+/// NOTE_EXIT is not asked for; see NOTE_FORK for what else.
+pub const EVFILT_PROC: c_short = -5;
 /// A signal is sent to the process, or to one of its threads.
 ///
 /// `ident` is the signal; one that does not exist is EINVAL. The signal does
@@ -83,7 +91,13 @@ pub(crate) const EVFILT_EMPTY: c_short = -13;
 /// `data` is what a read would find: of TCP without SO_OOBINLINE the bytes
 /// before the urgent one.
 pub const EVFILT_EXCEPT: c_short = -15;
-pub(crate) const EVFILT_PROCDESC: c_short = -16;
+/// A process, by a descriptor of it: what pidfd_open(2) returns.
+///
+/// `fflags` NOTE_EXIT and NOTE_FORK are understood, and NOTE_EXITSTATUS; on
+/// return `data` is the wait status, or without NOTE_EXIT the pid of the latest
+/// child. All else is as for EVFILT_PROC. EV_ADD fails with EINVAL if the
+/// descriptor is none of a process.
+pub const EVFILT_PROCDESC: c_short = -16;
 /// How many filters there are: the bound for an array indexed by ~filter.
 pub const EVFILT_SYSCOUNT: c_int = 16;
 
@@ -161,6 +175,35 @@ pub const NOTE_CLOSE_WRITE: c_uint = 0x0200;
 pub const NOTE_READ: c_uint = 0x0400;
 /// VNODE: it was opened.
 pub const NOTE_OPEN: c_uint = 0x0800;
+
+/// PROC, PROCDESC: the process has ended. `data` is its status as wait(2) gives
+/// it; 0 where the system does not tell the status of a process that is no
+/// child.
+pub const NOTE_EXIT: c_uint = 0x8000_0000;
+/// PROC, PROCDESC: the process has made a child. (PROCDESC: its pid in `data`.)
+///
+/// Like NOTE_EXEC and NOTE_TRACK it needs the system's process connector, and
+/// without it the change fails: EPERM where the system wants a privilege for
+/// it, ENOTSUP where it has none for this process, as in most containers.
+pub const NOTE_FORK: c_uint = 0x4000_0000;
+/// PROC: the process has begun to run another program.
+pub const NOTE_EXEC: c_uint = 0x2000_0000;
+/// PROC, PROCDESC: asked for and returned beside NOTE_EXIT, as on Darwin; the
+/// status is in `data` with or without.
+pub const NOTE_EXITSTATUS: c_uint = 0x0400_0000;
+/// PROC: the bits that tell what happened.
+pub const NOTE_PCTRLMASK: c_uint = 0xf000_0000;
+/// PROC: the bits beside those.
+pub const NOTE_PDATAMASK: c_uint = 0x000f_ffff;
+/// PROC: follow the children too, and theirs. Each gets a knote like this one,
+/// whose first event is NOTE_CHILD.
+pub const NOTE_TRACK: c_uint = 0x0001;
+/// PROC, returned: a child could not be followed, or the system has lost some
+/// of what happened, forks and execs too.
+pub const NOTE_TRACKERR: c_uint = 0x0002;
+/// PROC, returned: this process is followed since it was made; its parent's pid
+/// is in `data`.
+pub const NOTE_CHILD: c_uint = 0x0004;
 
 /// TIMER: `data` is in seconds.
 pub const NOTE_SECONDS: c_uint = 0x0001;

@@ -78,6 +78,18 @@ struct timespec;
 #define EVFILT_VNODE (-4)
 
 /*
+ * A process.
+ *
+ * ident is the pid of any process that exists, fflags what to tell of it:
+ * NOTE_EXIT, NOTE_FORK, NOTE_EXEC, NOTE_TRACK. EV_CLEAR is set by itself. Once
+ * the process has ended the event has EV_EOF and EV_ONESHOT, and the knote is
+ * gone; it goes silently if nothing wanted happened. EV_ADD fails with ESRCH
+ * if there is no such process (a thread's id is none), or if it has ended and
+ * NOTE_EXIT is not asked for; see NOTE_FORK for what else.
+ */
+#define EVFILT_PROC (-5)
+
+/*
  * A signal is sent to the process, or to one of its threads.
  *
  * ident is the signal; one that does not exist is EINVAL. The signal does
@@ -133,6 +145,16 @@ struct timespec;
  * before the urgent one.
  */
 #define EVFILT_EXCEPT (-15)
+
+/*
+ * A process, by a descriptor of it: what pidfd_open(2) returns.
+ *
+ * fflags NOTE_EXIT and NOTE_FORK are understood, and NOTE_EXITSTATUS; on
+ * return data is the wait status, or without NOTE_EXIT the pid of the latest
+ * child. All else is as for EVFILT_PROC. EV_ADD fails with EINVAL if the
+ * descriptor is none of a process.
+ */
+#define EVFILT_PROCDESC (-16)
 
 /*
  * How many filters there are: the bound for an array indexed by ~filter.
@@ -301,6 +323,61 @@ struct timespec;
  * VNODE: it was opened.
  */
 #define NOTE_OPEN 0x0800
+
+/*
+ * PROC, PROCDESC: the process has ended. data is its status as wait(2) gives
+ * it; 0 where the system does not tell the status of a process that is no
+ * child.
+ */
+#define NOTE_EXIT 0x80000000
+
+/*
+ * PROC, PROCDESC: the process has made a child. (PROCDESC: its pid in data.)
+ *
+ * Like NOTE_EXEC and NOTE_TRACK it needs the system's process connector, and
+ * without it the change fails: EPERM where the system wants a privilege for
+ * it, ENOTSUP where it has none for this process, as in most containers.
+ */
+#define NOTE_FORK 0x40000000
+
+/*
+ * PROC: the process has begun to run another program.
+ */
+#define NOTE_EXEC 0x20000000
+
+/*
+ * PROC, PROCDESC: asked for and returned beside NOTE_EXIT, as on Darwin; the
+ * status is in data with or without.
+ */
+#define NOTE_EXITSTATUS 0x4000000
+
+/*
+ * PROC: the bits that tell what happened.
+ */
+#define NOTE_PCTRLMASK 0xf0000000
+
+/*
+ * PROC: the bits beside those.
+ */
+#define NOTE_PDATAMASK 0xfffff
+
+/*
+ * PROC: follow the children too, and theirs. Each gets a knote like this one,
+ * whose first event is NOTE_CHILD.
+ */
+#define NOTE_TRACK 0x0001
+
+/*
+ * PROC, returned: a child could not be followed, or the system has lost some
+ * of what happened, forks and execs too.
+ */
+#define NOTE_TRACKERR 0x0002
+
+/*
+ * PROC, returned: this process is followed since it was made; its parent's pid
+ * is in data.
+ */
+#define NOTE_CHILD 0x0004
 
 /*
  * TIMER: data is in seconds.

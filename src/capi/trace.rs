@@ -145,6 +145,15 @@ static TIMER_NOTES: [(u32, &str); 8] = named![
     NOTE_CRITICAL,
     NOTE_BACKGROUND,
 ];
+static PROC_NOTES: [(u32, &str); 7] = named![
+    NOTE_EXIT,
+    NOTE_FORK,
+    NOTE_EXEC,
+    NOTE_EXITSTATUS,
+    NOTE_TRACK,
+    NOTE_TRACKERR,
+    NOTE_CHILD,
+];
 /// NOTE_FFCOPY before its parts.
 static USER_NOTES: [(u32, &str); 4] = named![NOTE_FFCOPY, NOTE_FFAND, NOTE_FFOR, NOTE_TRIGGER];
 /// Numbers, not bits: found whole.
@@ -182,6 +191,7 @@ static FILTERS: [&str; 17] = [
 fn notes(filter: i16) -> &'static [(u32, &'static str)] {
     match filter {
         event::EVFILT_READ | event::EVFILT_WRITE => &FILE_NOTES,
+        event::EVFILT_PROC | event::EVFILT_PROCDESC => &PROC_NOTES,
         event::EVFILT_EXCEPT => &EXCEPT_NOTES,
         event::EVFILT_FS => &FS_NOTES,
         event::EVFILT_TIMER => &TIMER_NOTES,

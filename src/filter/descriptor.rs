@@ -104,6 +104,7 @@ impl<P: Platform> Filter<P> for Watching {
                 data: sample.amount,
                 eof: sample.eof,
                 repeats: source.repeats && (sample.ready || over),
+                ..Report::default()
             }),
             // It would be reported without end. A buffer that never was full
             // gives no sign while it drains, so only the clock can tell when it

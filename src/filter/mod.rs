@@ -14,6 +14,8 @@
 mod descriptor;
 mod except;
 mod fs;
+mod procdesc;
+mod process;
 mod read;
 mod signal;
 mod timer;
@@ -30,7 +32,7 @@ use crate::event::{
 };
 use crate::knote::Knote;
 use crate::knote::table::Key;
-use crate::sys::{Platform, Readiness, Token};
+use crate::sys::{Deed, Platform, Readiness, Token};
 use core::ffi::{c_short, c_uint};
 
 /// Why a knote is touched.
@@ -61,6 +63,37 @@ pub(crate) struct Report {
     /// As long as it holds the platform will say so. If not, the queue keeps
     /// it on its list.
     pub(crate) repeats: bool,
+    pub(crate) then: Then,
+}
+
+/// What becomes of a knote when its event has been returned.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Then {
+    /// What its flags say.
+    #[default]
+    AsFlagged,
+    /// It was the last event there can be: EV_ONESHOT.
+    Goes,
+    /// Natively another knote's event, an EV_ONESHOT: it has no effect on this.
+    Stays,
+}
+
+/// What a knote takes note of, of a process.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum News {
+    /// The platform hints that it has ended.
+    Hint,
+    Deed(Deed),
+}
+
+/// What follows from news.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Noted {
+    Nothing,
+    /// There is an event to return.
+    Fires,
+    /// There never will be any more: the knote goes.
+    Over,
 }
 
 pub(crate) trait Filter<P: Platform>: Sync {
@@ -82,6 +115,26 @@ pub(crate) trait Filter<P: Platform>: Sync {
     fn rearm(&self, _knote: &mut Knote, _port: &mut P, _token: Token) -> Result<()> {
         // Of a filter without a descriptor nothing is armed.
         Ok(())
+    }
+
+    /// Takes note of what is told once, of a disabled knote too. Any error
+    /// means that it is told again.
+    fn note(&self, _knote: &mut Knote, _port: &mut P, _news: News) -> Result<Noted> {
+        // Most filters are told again, or ask.
+        Ok(Noted::Nothing)
+    }
+
+    /// Has the process ended that the knote follows, and has not noted its end?
+    /// What it did before is to be noted first.
+    fn has_just_ended(&self, _knote: &Knote, _port: &mut P) -> bool {
+        // Most filters follow nothing.
+        false
+    }
+
+    /// Lets go of what is held beside a descriptor's watch. The knote goes, or
+    /// is not made after all.
+    fn release(&self, _knote: &Knote, _port: &mut P, _token: Token) {
+        // Most filters hold nothing.
     }
 
     /// Asks whether the condition holds. `seen` is what the platform's hint
@@ -114,11 +167,11 @@ pub(crate) fn find<P: Platform>(filter: c_short) -> Result<&'static dyn Filter<P
         EVFILT_TIMER => Ok(&timer::Timer),
         EVFILT_USER => Ok(&user::User),
         EVFILT_VNODE => Ok(&vnode::Vnode),
+        EVFILT_PROC => Ok(&process::Proc),
+        EVFILT_PROCDESC => Ok(&procdesc::Procdesc),
         // Natively a kevent() with it is refused so, too.
         EVFILT_AIO => Err(Errno::ENXIO),
-        EVFILT_PROC | EVFILT_NETDEV | EVFILT_LIO | EVFILT_EMPTY | EVFILT_PROCDESC => {
-            Err(Errno::ENOSYS)
-        }
+        EVFILT_NETDEV | EVFILT_LIO | EVFILT_EMPTY => Err(Errno::ENOSYS),
         _ => Err(Errno::EINVAL),
     }
 }

@@ -26,8 +26,9 @@ use crate::event::{
     EV_ADD, EV_CLEAR, EV_DELETE, EV_DISABLE, EV_DISPATCH, EV_ENABLE, EV_FORCEONESHOT, EV_ONESHOT,
     EV_SYSFLAGS, Kevent,
 };
-use crate::sys::{Arm, Mounts, Source, Token};
+use crate::sys::{Arm, Mounts, Source, Token, Watched};
 use core::ffi::{c_short, c_uint, c_ushort};
+use core::num::NonZeroI32;
 
 /// A place in a queue's table of knotes.
 pub(crate) type Slot = u32;
@@ -65,6 +66,68 @@ pub(crate) enum Body {
     },
     /// VNODE. What is collected stands with the platform.
     Vnode(Source),
+    Process(Process),
+    ProcessDescriptor(ProcessDescriptor),
+}
+
+impl Body {
+    /// Is the ident a descriptor?
+    pub(crate) fn is_by_descriptor(&self) -> bool {
+        self.source().is_some() || matches!(self, Body::Vnode(_))
+    }
+
+    /// The watch by the poller of a descriptor of the application's.
+    pub(crate) fn source(&self) -> Option<Source> {
+        match self {
+            Body::Descriptor(source) => Some(*source),
+            Body::ProcessDescriptor(process) => Some(process.source),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_process(&self) -> bool {
+        matches!(self, Body::Process(_) | Body::ProcessDescriptor(_))
+    }
+}
+
+/// PROC.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Process {
+    pub(crate) life: Life,
+    /// Notes not yet returned.
+    pub(crate) pending: c_uint,
+    /// The wait status, once it has ended; before, that of the thread that was
+    /// last heard to end.
+    pub(crate) status: i32,
+    /// Of a child that a NOTE_TRACK brought: its parent, until that is told.
+    pub(crate) parent: Option<NonZeroI32>,
+    /// The platform follows what it does.
+    pub(crate) followed: bool,
+}
+
+#[derive(Copy, Clone, Debug)]
+pub(crate) enum Life {
+    Watched(Watched),
+    /// It was gone before it could be watched, and once had so many threads
+    /// that have not been heard to end.
+    Gone(u32),
+    /// It has ended.
+    Ended,
+}
+
+/// PROCDESC.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct ProcessDescriptor {
+    pub(crate) source: Source,
+    /// Its number; 0 if it is unknown.
+    pub(crate) pid: i32,
+    /// The latest child not yet told, or 0.
+    pub(crate) child: i32,
+    /// Some of what it did is not known.
+    pub(crate) lost: bool,
+    /// All that it did is noted, and it has ended.
+    pub(crate) ended: bool,
+    pub(crate) followed: bool,
 }
 
 #[derive(Copy, Clone, Debug)]

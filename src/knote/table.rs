@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Body, Knote, Slot};
+use super::{Knote, Slot};
 use crate::errno::{Errno, Result};
 use crate::sys::Token;
 use core::ffi::c_short;
@@ -194,7 +194,7 @@ impl Table {
         heads.resize(size, NONE);
         for (slot, place) in (0..).zip(self.places.iter_mut()) {
             let Some(knote) = &place.knote else { continue };
-            if matches!(knote.body, Body::Descriptor(_)) {
+            if knote.body.is_by_descriptor() {
                 continue;
             }
             if let Some(head) = heads.get_mut(bucket(knote.filter, knote.ident, size)) {
@@ -219,6 +219,7 @@ fn bucket(filter: c_short, ident: usize, size: usize) -> usize {
 mod tests {
     use super::*;
     use crate::event::{EV_ADD, Kevent};
+    use crate::knote::Body;
 
     fn knote(filter: c_short, ident: usize) -> Knote {
         Knote::new(&Kevent {

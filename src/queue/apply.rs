@@ -10,7 +10,7 @@ use crate::event::{
 };
 use crate::filter::{self, Filter, Outcome, Touch};
 use crate::knote::table::Key;
-use crate::knote::{Body, Knote, Slot};
+use crate::knote::{Knote, Slot};
 use crate::sys::{Arm, Descriptor, Platform};
 
 /// What a call does after its changes.
@@ -205,10 +205,7 @@ impl<P: Platform> Queue<P> {
     /// Forgets knotes of the same number that the new one shows to be of an
     /// earlier file: a change of theirs would fall on the new one's watch.
     fn supplant(&mut self, slot: Slot) {
-        let source = |queue: &Self, slot| match queue.table.get(slot)?.body {
-            Body::Descriptor(source) => Some(source),
-            _ => None,
-        };
+        let source = |queue: &Self, slot| queue.table.get(slot)?.body.source();
         let Some(new) = source(self, slot) else { return };
         let mut next = self.table.next_of(slot);
         while let Some(other) = next {
@@ -220,7 +217,7 @@ impl<P: Platform> Queue<P> {
     }
 
     /// Attaches a new knote and makes the room it may need later.
-    fn furnish(&mut self, filter: &dyn Filter<P>, slot: Slot) -> Result<()> {
+    pub(super) fn furnish(&mut self, filter: &dyn Filter<P>, slot: Slot) -> Result<()> {
         self.ready.reserve(self.table.slots())?;
         let token = self.table.token(slot);
         let Some(knote) = self.table.get_mut(slot) else { return Err(Errno::ENOENT) };
@@ -229,6 +226,7 @@ impl<P: Platform> Queue<P> {
         if result.is_err() {
             // What was attached a moment ago can be detached.
             let _ = filter.detach(knote, &mut self.port, token);
+            filter.release(knote, &mut self.port, token);
         }
         result
     }
@@ -287,8 +285,8 @@ impl<P: Platform> Queue<P> {
     /// Drops a knote whose descriptor is gone; unless it is the queue's own
     /// number that is: by another the queue may live on, with the knote's watch.
     fn lost(&mut self, slot: Slot) {
-        let watched = self.table.get(slot).map(|knote| knote.body);
-        let by_poller = matches!(watched, Some(Body::Descriptor(source)) if source.repeats);
+        let watched = self.table.get(slot).and_then(|knote| knote.body.source());
+        let by_poller = watched.is_some_and(|source| source.repeats);
         if !by_poller || self.port.prove() {
             self.forget(slot);
         }
@@ -296,8 +294,10 @@ impl<P: Platform> Queue<P> {
 
     /// Drops a knote that is detached.
     fn forget(&mut self, slot: Slot) {
+        let token = self.table.token(slot);
         let Some(knote) = self.table.get(slot) else { return };
         let Ok(filter) = filter::find::<P>(knote.filter) else { return };
+        filter.release(knote, &mut self.port, token);
         self.careful -= u32::from(filter.is_careful());
         self.ready.remove(slot);
         self.alarms.cancel(slot);

@@ -6,8 +6,8 @@ use super::apply::Applied;
 use super::{Caller, Home, Queue, Stop, Wake};
 use crate::clock::{Moment, Patience};
 use crate::errno::Errno;
-use crate::event::{EV_EOF, Kevent};
-use crate::filter::{self, Filter, Outcome, Report, Touch};
+use crate::event::{EV_EOF, EV_ONESHOT, Kevent};
+use crate::filter::{self, Filter, News, Outcome, Report, Then, Touch};
 use crate::knote::{Body, Knote, Slot};
 use crate::sync::Ordering;
 use crate::sys::{Arm, Cancel, Descriptor, Hint, Platform, Readiness, Token};
@@ -174,6 +174,8 @@ impl<P: Platform> Queue<P> {
         caller: &mut C,
     ) -> core::result::Result<usize, Stop> {
         let mut taken = 0;
+        // Before the hint that a process has ended, what it did until then.
+        self.learn_deeds();
         let crowded = !self.ready.is_empty() && count + self.ready.len() > caller.room();
         loop {
             match self.port.next_hint(found) {
@@ -202,11 +204,14 @@ impl<P: Platform> Queue<P> {
         // No such knote any more: a late hint, dropped.
         let Some(slot) = self.table.meant_by(token) else { return };
         let Some(knote) = self.table.get_mut(slot) else { return };
+        if matches!(knote.body, Body::Process(_)) {
+            return self.noted(token, News::Hint);
+        }
         if knote.is_disabled() {
             return;
         }
         knote.hinted();
-        let repeats = matches!(knote.body, Body::Descriptor(source) if source.repeats);
+        let repeats = knote.body.source().is_some_and(|source| source.repeats);
         if repeats && !crowded && caller.room() > 0 {
             self.deliver(slot, Some(seen), caller);
         } else {
@@ -235,6 +240,13 @@ impl<P: Platform> Queue<P> {
     /// of many threads one gets it.
     fn deliver<C: Caller>(&mut self, slot: Slot, seen: Option<Readiness>, caller: &mut C) {
         let token = self.table.token(slot);
+        if self.table.get(slot).is_some_and(|knote| knote.body.is_process()) {
+            self.catch_up(token);
+            // It may have gone by that, and its place may be another's.
+            if self.table.meant_by(token).is_none() {
+                return;
+            }
+        }
         let Some(knote) = self.table.get_mut(slot) else { return };
         if knote.is_disabled() || knote.scan == self.scan {
             return;
@@ -277,7 +289,12 @@ impl<P: Platform> Queue<P> {
             }
         };
         let entry = event(knote, &report);
-        if knote.is_oneshot() {
+        let goes = match report.then {
+            Then::AsFlagged => knote.is_oneshot(),
+            Then::Goes => true,
+            Then::Stays => false,
+        };
+        if goes {
             // The knote goes in any case; its event only if the number still
             // is what it was.
             if self.delete(slot).is_ok() {
@@ -292,7 +309,10 @@ impl<P: Platform> Queue<P> {
         }
         knote.scan = self.scan;
         caller.push(entry);
-        if knote.is_level() {
+        if report.then == Then::Stays {
+            let _ = filter.touch(knote, Touch::Process, &mut self.port, token);
+            self.check(filter, slot);
+        } else if knote.is_level() {
             self.keep(filter, slot, token, &report);
         } else {
             self.process(filter, slot, token);
@@ -347,8 +367,8 @@ impl<P: Platform> Queue<P> {
 /// Does the number of a knote that stood on the list still mean what it did? Of
 /// what the poller does not take, the sample has found out.
 fn is_same<P: Platform>(knote: &Knote, port: &mut P) -> bool {
-    match (knote.body, Descriptor::try_from(knote.ident)) {
-        (Body::Descriptor(source), Ok(fd)) if source.repeats => port.verify(fd, &source).is_ok(),
+    match (knote.body.source(), Descriptor::try_from(knote.ident)) {
+        (Some(source), Ok(fd)) if source.repeats => port.verify(fd, &source).is_ok(),
         _ => true,
     }
 }
@@ -360,10 +380,12 @@ fn rearm<P: Platform>(filter: &dyn Filter<P>, knote: &mut Knote, port: &mut P, t
 }
 
 fn event(knote: &Knote, report: &Report) -> Kevent {
+    let end = if report.eof { EV_EOF } else { 0 };
+    let once = if report.then == Then::AsFlagged { 0 } else { EV_ONESHOT };
     Kevent {
         ident: knote.ident,
         filter: knote.filter,
-        flags: if report.eof { knote.flags | EV_EOF } else { knote.flags },
+        flags: knote.flags | end | once,
         fflags: report.fflags,
         // 32-bit systems have a 32-bit field.
         data: isize::try_from(report.data).unwrap_or(if report.data < 0 {

@@ -17,6 +17,7 @@ mod apply;
 mod collect;
 #[cfg(test)]
 mod tests;
+mod track;
 
 use crate::clock::{Moment, Patience};
 use crate::errno::{Errno, Result};

@@ -9,6 +9,7 @@
 mod against_model;
 mod except;
 mod fs;
+mod processes;
 mod signals;
 mod vnode;
 

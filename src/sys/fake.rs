@@ -14,8 +14,8 @@
 #![forbid(unsafe_code)]
 
 use super::{
-    Arm, Bell, Cancel, Class, Descriptor, FileNotes, Hint, Mounts, Platform, Readiness, Sample,
-    Side, Source, Token,
+    Arm, Bell, Cancel, Class, Deed, Descriptor, Exit, FileNotes, Hint, Mounts, Platform, Readiness,
+    Sample, Side, Source, Token, Watched,
 };
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
@@ -149,6 +149,9 @@ pub(crate) enum Verb {
     Attend,
     WatchSignal,
     NextHint,
+    WatchProcess,
+    ProcessExit,
+    Follow,
     WatchMounts,
     Mounts,
 }
@@ -177,11 +180,29 @@ struct Collected {
     edge: bool,
 }
 
+/// A process: how it ended, if it has, and whether it is still to be found.
+#[derive(Copy, Clone, Default, Debug)]
+struct Process {
+    status: Option<i32>,
+    reaped: bool,
+}
+
+/// A process that a queue watches, or follows.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+struct Interest {
+    pid: i32,
+    token: Token,
+}
+
 #[derive(Copy, Clone, Debug)]
 enum Entry {
     Bell,
     Alarm,
     Watch(Watch),
+    /// It hints once its process has ended.
+    Process(Interest),
+    /// There are deeds that nobody has asked for.
+    Deeds,
     Signal(Signal),
     Mounts(Watcher),
     File(Collected),
@@ -215,6 +236,10 @@ struct Set {
     rung: bool,
     prepared: bool,
     alarm: Option<Moment>,
+    followers: Vec<Interest>,
+    deeds: VecDeque<(Token, Deed)>,
+    /// A place is not used again.
+    watched: Vec<Option<Interest>>,
 }
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -233,6 +258,12 @@ struct Machine {
     /// Places are not used again, so that a place is an identity.
     objects: Vec<Object>,
     sets: Vec<Set>,
+    processes: BTreeMap<i32, Process>,
+    /// Processes give no sign of their end.
+    unwatched: bool,
+    /// What was done, by whom: a child that is followed from its birth was
+    /// perhaps done with it before anybody knew.
+    past: VecDeque<(i32, Deed)>,
     calls: BTreeMap<Verb, usize>,
     failure: Option<(Verb, usize, Errno)>,
     asleep: VecDeque<Action>,
@@ -355,6 +386,39 @@ pub(crate) fn hang_up(fd: Descriptor) {
     happens(fd, Side::Read, |object| object.eof = true);
     happens(fd, Side::Write, |_| {});
     happens(fd, Side::Except, |_| {});
+}
+
+/// A process begins.
+pub(crate) fn begin(pid: i32) {
+    machine(|machine| machine.processes.insert(pid, Process::default()));
+}
+
+/// A process ends; whoever follows it hears of its one thread.
+pub(crate) fn end(pid: i32, status: i32) {
+    machine(|machine| machine.processes.get_mut(&pid).expect("a process").status = Some(status));
+    does(pid, Deed::ThreadEnded(status));
+}
+
+/// Somebody reaps it: it cannot be watched any more.
+pub(crate) fn reap(pid: i32) {
+    machine(|machine| machine.processes.get_mut(&pid).expect("a process").reaped = true);
+}
+
+/// A process does something that is told to those who follow it by then, and
+/// noted for those who will have begun when it is learnt.
+pub(crate) fn does(pid: i32, deed: Deed) {
+    machine(|machine| {
+        for set in &mut machine.sets {
+            let who = set.followers.iter().filter(|who| who.pid == pid);
+            set.deeds.extend(who.map(|who| (who.token, deed)));
+        }
+        machine.past.push_back((pid, deed));
+    });
+}
+
+/// From now on processes give no sign of their end.
+pub(crate) fn hide_processes() {
+    machine(|machine| machine.unwatched = true);
 }
 
 /// Time passes, on both clocks.
@@ -505,6 +569,15 @@ impl Machine {
             Entry::Mounts(watcher) => {
                 watcher.stirs.then_some(Hint::Watched(watcher.token, Readiness::IN))
             }
+            Entry::Process(who) => {
+                let ended = self.processes.get(&who.pid).is_some_and(|it| it.status.is_some());
+                ended.then_some(Hint::Watched(who.token, Readiness::IN))
+            }
+            // They are asked for after each wait; the hint itself leads nowhere.
+            Entry::Deeds => {
+                let nobody = Token { slot: Token::SLOTS - 1, generation: 0 };
+                (!set.deeds.is_empty()).then_some(Hint::Watched(nobody, Readiness::default()))
+            }
             Entry::Watch(watch) => {
                 let object = &self.objects[watch.object];
                 let seen = object.readiness(watch.side);
@@ -556,7 +629,7 @@ impl Machine {
                     set.rung = false;
                     entry
                 }
-                Entry::Alarm => entry,
+                Entry::Alarm | Entry::Process(_) | Entry::Deeds => entry,
                 Entry::Mounts(watcher) => {
                     Entry::Mounts(Watcher { stirs: false, unseen: false, ..watcher })
                 }
@@ -655,11 +728,14 @@ impl Platform for Fake {
     fn open(_spare: Option<Fake>) -> Result<(Fake, Descriptor)> {
         let (set, number) = machine(|machine| {
             machine.sets.push(Set {
-                entries: VecDeque::from([Entry::Bell]),
+                entries: VecDeque::from([Entry::Bell, Entry::Deeds]),
                 bell: Bell::Rest,
                 rung: false,
                 prepared: false,
                 alarm: None,
+                followers: Vec::new(),
+                deeds: VecDeque::new(),
+                watched: Vec::new(),
             });
             let set = machine.sets.len() - 1;
             // Out of the way of the numbers that tests pick.
@@ -957,6 +1033,81 @@ impl Platform for Fake {
             at.map(|at| machine.sets[set].entries.remove(at));
             verified.map(|_| ())
         })
+    }
+
+    fn watch_process(&mut self, pid: i32, token: Token) -> Result<Watched> {
+        self.ask(Verb::WatchProcess, |machine, set| {
+            let there = machine.processes.get(&pid).is_some_and(|process| !process.reaped);
+            if !there {
+                return Err(Errno::ESRCH);
+            }
+            let (who, wakes) = (Interest { pid, token }, !machine.unwatched);
+            let set = &mut machine.sets[set];
+            set.watched.push(Some(who));
+            if wakes {
+                set.entries.push_back(Entry::Process(who));
+            }
+            Ok(Watched { place: set.watched.len() as u32 - 1, wakes })
+        })
+    }
+
+    fn unwatch_process(&mut self, watched: Watched) {
+        machine(|machine| {
+            let set = &mut machine.sets[self.set];
+            let who = set.watched[watched.place as usize].take().expect("watched once");
+            set.entries.retain(|entry| !matches!(entry, Entry::Process(other) if *other == who));
+        });
+    }
+
+    fn process_exit(&mut self, watched: &Watched) -> Result<Option<Exit>> {
+        machine(|machine| {
+            machine.called(Verb::ProcessExit)?;
+            let who = machine.sets[self.set].watched[watched.place as usize].expect("watched");
+            let process = machine.processes.get(&who.pid).copied().unwrap_or_default();
+            Ok(process.status.map(
+                |status| {
+                    if process.reaped { Exit::Hidden } else { Exit::Status(status) }
+                },
+            ))
+        })
+    }
+
+    fn watch_procdesc(
+        &mut self,
+        _fd: Descriptor,
+        _arm: Arm,
+        _token: Token,
+    ) -> Result<(Source, i32)> {
+        // No number stands for a process here.
+        Err(Errno::EINVAL)
+    }
+
+    fn procdesc_exit(&mut self, _fd: Descriptor) -> Result<Option<Exit>> {
+        Err(Errno::EBADF)
+    }
+
+    fn follow(&mut self, pid: i32, token: Token, born: bool) -> Result<()> {
+        self.ask(Verb::Follow, |machine, set| {
+            let past = machine.past.iter().filter(|(who, _)| born && *who == pid);
+            let past: Vec<_> = past.map(|(_, deed)| (token, *deed)).collect();
+            let set = &mut machine.sets[set];
+            set.followers.push(Interest { pid, token });
+            set.deeds.extend(past);
+            Ok(())
+        })
+    }
+
+    fn unfollow(&mut self, pid: i32, token: Token) {
+        machine(|machine| {
+            let who = Interest { pid, token };
+            let set = &mut machine.sets[self.set];
+            let at = set.followers.iter().position(|other| *other == who).expect("followed once");
+            set.followers.remove(at);
+        });
+    }
+
+    fn next_deed(&mut self) -> Option<(Token, Deed)> {
+        machine(|machine| machine.sets[self.set].deeds.pop_front())
     }
 
     fn bell(&mut self, bell: Bell) -> Result<()> {

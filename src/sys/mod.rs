@@ -137,6 +137,39 @@ pub(crate) struct Source {
     pub(crate) place: u32,
 }
 
+/// A process under watch. The core keeps it and hands it back.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Watched {
+    /// A place in a table of the platform's.
+    pub(crate) place: u32,
+    /// Its end gives hints. If not, the core must look by the clock.
+    pub(crate) wakes: bool,
+}
+
+/// How a process has ended.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Exit {
+    /// With this wait status.
+    Status(i32),
+    /// The system does not tell, or no longer.
+    Hidden,
+}
+
+/// What a process that is followed has done.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Deed {
+    /// It has made this child.
+    Forked(i32),
+    /// It runs another program.
+    Execed,
+    /// It has one thread more,
+    ThreadBorn,
+    /// or one less. Should that be the last one, this is the wait status.
+    ThreadEnded(i32),
+    /// Nobody knows: some of what it did got lost.
+    Lost,
+}
+
 /// The state of a descriptor at one moment.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Sample {
@@ -351,6 +384,37 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Does the queue hold something that the application misses, so that it
     /// must be given back as soon as the queue is known to be dead?
     fn is_missed(&self) -> bool;
+
+    /// Begins to watch a process: once it has ended, every wait hints at it.
+    /// ESRCH: there is none.
+    fn watch_process(&mut self, pid: i32, token: Token) -> Result<Watched>;
+
+    /// Stops watching.
+    fn unwatch_process(&mut self, watched: Watched);
+
+    /// How a process has ended; `None`: it has not.
+    fn process_exit(&mut self, watched: &Watched) -> Result<Option<Exit>>;
+
+    /// Begins to watch, as [`Platform::watch`] does, a descriptor that stands
+    /// for a process, for its end; and the process's number. EINVAL: it stands
+    /// for none.
+    fn watch_procdesc(&mut self, fd: Descriptor, arm: Arm, token: Token) -> Result<(Source, i32)>;
+
+    /// As [`Platform::process_exit`]. EBADF: the descriptor has been closed.
+    fn procdesc_exit(&mut self, fd: Descriptor) -> Result<Option<Exit>>;
+
+    /// Begins to follow what a process does from now on; of one that has just
+    /// been `born`, from its beginning. EPERM: the system does not let this
+    /// process. ENOTSUP: it has no means.
+    fn follow(&mut self, pid: i32, token: Token, born: bool) -> Result<()>;
+
+    /// Stops following.
+    fn unfollow(&mut self, pid: i32, token: Token);
+
+    /// The next thing that somebody who is followed has done, in order. `None`:
+    /// that was all. What a process did before a moment at which it is seen to
+    /// have ended comes before the first `None` after that moment.
+    fn next_deed(&mut self) -> Option<(Token, Deed)>;
 
     /// Sets the bell.
     fn bell(&mut self, bell: Bell) -> Result<()>;

@@ -21,6 +21,8 @@ SAME(EVFILT_WRITE, -2);
 SAME(EVFILT_AIO, -3);
 SAME(EVFILT_VNODE, -4);
 SAME(EVFILT_SIGNAL, -6);
+SAME(EVFILT_PROC, -5);
+SAME(EVFILT_PROCDESC, -16);
 SAME(EVFILT_TIMER, -7);
 SAME(EVFILT_USER, -11);
 SAME(EVFILT_LIBKQUEUE, -12);
@@ -63,6 +65,16 @@ SAME(NOTE_CLOSE_WRITE, 0x0200);
 SAME(NOTE_READ, 0x0400);
 SAME(NOTE_OPEN, 0x0800);
 
+SAME(NOTE_EXIT, 0x80000000);
+SAME(NOTE_FORK, 0x40000000);
+SAME(NOTE_EXEC, 0x20000000);
+SAME(NOTE_EXITSTATUS, 0x04000000);
+SAME(NOTE_PCTRLMASK, 0xf0000000);
+SAME(NOTE_PDATAMASK, 0x000fffff);
+SAME(NOTE_TRACK, 1);
+SAME(NOTE_TRACKERR, 2);
+SAME(NOTE_CHILD, 4);
+
 SAME(NOTE_MSECONDS, 0);
 SAME(NOTE_SECONDS, 1);
 SAME(NOTE_USECONDS, 2);
@@ -103,9 +115,8 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
  * A name is the feature test for what it names: what does not work yet, or
  * never will, has none.
  */
-#if defined(EVFILT_PROC) ||                                                   \
-    defined(EVFILT_NETDEV) || defined(EVFILT_LIO) ||                          \
-    defined(EVFILT_EMPTY) || defined(EVFILT_PROCDESC) ||                      \
+#if defined(EVFILT_NETDEV) || defined(EVFILT_LIO) ||                          \
+    defined(EVFILT_EMPTY) ||                      \
     defined(EVFILT_SENDFILE) ||                                               \
     defined(EVFILT_JAIL) || defined(EVFILT_JAILDESC) ||                       \
     defined(EVFILT_DEVICE) || defined(EVFILT_MACHPORT) || defined(EVFILT_VM)
@@ -120,13 +131,9 @@ SAME(KEVENT_FLAG_ERROR_EVENTS, 2);
 #if defined(NOTE_EOF)
 #error "the name of a READ note that does not work is defined"
 #endif
-#if defined(NOTE_EXIT) || defined(NOTE_FORK) || defined(NOTE_EXEC) ||         \
-    defined(NOTE_PCTRLMASK) || defined(NOTE_PDATAMASK) ||                     \
-    defined(NOTE_TRACK) || defined(NOTE_TRACKERR) || defined(NOTE_CHILD) ||   \
-    defined(NOTE_REAP) || defined(NOTE_SIGNAL) ||                             \
-    defined(NOTE_EXITSTATUS) || defined(NOTE_EXIT_DETAIL) ||                  \
-    defined(NOTE_PDSIGCHLD)
-#error "the name of a PROC note is defined, and PROC does not work"
+#if defined(NOTE_REAP) || defined(NOTE_SIGNAL) ||                             \
+    defined(NOTE_EXIT_DETAIL) || defined(NOTE_PDSIGCHLD)
+#error "the name of a PROC note that does not work is defined"
 #endif
 #if defined(NOTE_LINKUP) || defined(NOTE_LINKDOWN) || defined(NOTE_LINKINV)
 #error "the name of a NETDEV note is defined, and NETDEV does not work"

@@ -6,12 +6,14 @@
 #include "io.h"
 #include "mounts.h"
 
+#include <signal.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #define READ_ADD(kq, fd, flags)                                               \
 	CHANGE(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), 0, 0,      \
@@ -747,6 +749,38 @@ TEST(four_queues_can_stand_in_a_row_around_both_filters_of_a_socket)
 	for (i = 0; i < MANY; i++)
 		CHECK_EQ(close(q[i]), 0);
 	close_pair(fds);
+}
+
+/*
+ * The system tells of every process at once, so a queue that follows one is
+ * readable for a moment when a stranger forks; there is nothing in it.
+ */
+TEST(following_shows_readable_when_strangers_fork)
+{
+	int kq = kqueue();
+	struct kevent k;
+	struct pollfd p = {kq, POLLIN, 0};
+	pid_t idle = fork(), pid;
+	if (idle == 0)
+		for (;;)
+			pause();
+	CHECK(kq >= 0);
+	EV_SET(&k, idle, EVFILT_PROC, EV_ADD, NOTE_FORK, 0, NULL);
+	if (kevent(kq, &k, 1, NULL, 0, NULL) == -1) {
+		CHECK(errno == EPERM || errno == ENOTSUP);
+		CHECK_EQ(kill(idle, SIGKILL), 0);
+		SKIP("the process connector cannot be had here");
+	}
+	pid = fork();
+	if (pid == 0)
+		_exit(0);
+	CHECK_EQ(waitpid(pid, NULL, 0), pid);
+	CHECK_EQ(poll(&p, 1, GENEROUS_MS), 1);
+	struct kevent got;
+	CHECK_EQ(kevent(kq, NULL, 0, &got, 1, &no_wait), 0);
+	CHECK_EQ(kill(idle, SIGKILL), 0);
+	CHECK_EQ(waitpid(idle, NULL, 0), idle);
+	CHECK_EQ(close(kq), 0);
 }
 
 TEST(four_queues_can_stand_in_a_row_around_except_of_a_socket)

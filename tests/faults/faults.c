@@ -78,6 +78,14 @@ enum call {
 	SIGNALFD,
 	SIGTIMEDWAIT,
 	ALLOCATE,
+	PIDFD_OPEN,
+	PIDFD_SIGNAL,
+	WAITID,
+	SOCKET,
+	BIND,
+	SEND,
+	RECV,
+	SETSOCKOPT,
 	CALLS
 };
 
@@ -515,13 +523,39 @@ getrandom(void *buffer, size_t size, unsigned flags)
 }
 
 PUBLIC int
+socket(int domain, int type, int protocol)
+{
+	REAL(int(int, int, int), socket);
+	return fails(SOCKET) ? -1 : real_socket(domain, type, protocol);
+}
+
+PUBLIC int
+bind(int fd, const struct sockaddr *address, socklen_t size)
+{
+	REAL(int(int, const struct sockaddr *, socklen_t), bind);
+	return fails(BIND) ? -1 : real_bind(fd, address, size);
+}
+
+PUBLIC int
+setsockopt(int fd, int level, int name, const void *value, socklen_t size)
+{
+	REAL(int(int, int, int, const void *, socklen_t), setsockopt);
+	return fails(SETSOCKOPT) ? -1
+				 : real_setsockopt(fd, level, name, value,
+				       size);
+}
+
+PUBLIC int
 sigaction(int sig, const struct sigaction *new, struct sigaction *old)
 {
 	REAL(int(int, const struct sigaction *, struct sigaction *), sigaction);
 	return fails(SIGACTION) ? -1 : real_sigaction(sig, new, old);
 }
 
-/* Waits without a time-out, which is no cancellation point, come this way. */
+/*
+ * Calls that are no cancellation points come this way, and those that the C
+ * library does not know.
+ */
 PUBLIC long
 syscall(long number, ...)
 {
@@ -534,6 +568,16 @@ syscall(long number, ...)
 		a[i] = va_arg(args, long);
 	va_end(args);
 	if (number == SYS_epoll_pwait && fails(EPOLL_WAIT))
+		return -1;
+	if (number == SYS_pidfd_open && fails(PIDFD_OPEN))
+		return -1;
+	if (number == SYS_pidfd_send_signal && fails(PIDFD_SIGNAL))
+		return -1;
+	if (number == SYS_waitid && fails(WAITID))
+		return -1;
+	if (number == SYS_sendto && fails(SEND))
+		return -1;
+	if (number == SYS_recvfrom && fails(RECV))
 		return -1;
 	if (number == SYS_openat && fails(OPEN))
 		return -1;
@@ -1846,6 +1890,145 @@ TEST(child_has_no_queue_though_madvise_failed_once)
 {
 	alone(fork_after_madvise_failed);
 }
+
+/* --- processes ------------------------------------------------------------ */
+
+/*
+ * A child forks and ends, watched. With the one failure either the change is
+ * refused so, and then succeeds, or nothing shows of it.
+ */
+static void
+follow(int refusal)
+{
+	static char before[65536];
+	int orders[2], answers[2], kq, status;
+	struct timespec ts = {GENEROUS_MS / 1000, 0};
+	struct kevent k;
+	unsigned seen = 0;
+	char byte = 0;
+	pid_t pid;
+	enum call planned = plan.call;
+	CHECK_EQ(pipe(orders), 0);
+	CHECK_EQ(pipe(answers), 0);
+	pid = fork();
+	if (pid == 0) {
+		read(orders[0], &byte, 1);
+		pid = fork();
+		if (pid == 0)
+			_exit(0);
+		waitpid(pid, NULL, 0);
+		write(answers[1], &byte, 1);
+		read(orders[0], &byte, 1);
+		_exit(9);
+	}
+	open_descriptors(before, sizeof before);
+	plan.call = NO_CALL;
+	kq = lib_kqueue();
+	CHECK(kq >= 0);
+	/* The clock, which is to be had when a process cannot be watched. */
+	EV_SET(&k, 1, EVFILT_TIMER, EV_ADD | EV_DISABLE, 0, 1000, NULL);
+	CHECK_EQ(lib_kevent(kq, &k, 1, NULL, 0, NULL), 0);
+	plan.call = planned;
+	EV_SET(&k, pid, EVFILT_PROC, EV_ADD, NOTE_EXIT | NOTE_FORK, 0, NULL);
+	if (lib_kevent(kq, &k, 1, NULL, 0, NULL) == -1) {
+		CHECK_EQ(errno, refusal);
+		CHECK_EQ(plan.fired, 1);
+		CHECK_FAILS(change(kq, (uintptr_t)pid, EVFILT_PROC, EV_DELETE,
+		    0, 0, NULL), ENOENT);
+		CHECK_EQ(lib_kevent(kq, &k, 1, NULL, 0, NULL), 0);
+	}
+	CHECK_EQ(write(orders[1], &byte, 1), 1);
+	CHECK_EQ(read(answers[0], &byte, 1), 1);
+	while (!(seen & NOTE_EXIT)) {
+		int n = lib_kevent(kq, NULL, 0, &k, 1, &ts);
+		if (n == -1 && plan.fired > 0 && errno == plan.code)
+			continue;
+		CHECK_EQ(n, 1);
+		CHECK_EQ(k.ident, pid);
+		seen |= k.fflags;
+		if (k.fflags & NOTE_EXIT)
+			CHECK_EQ(k.data, 9 << 8);
+		else
+			CHECK_EQ(write(orders[1], &byte, 1), 1);
+	}
+	CHECK(seen & NOTE_FORK);
+	CHECK(!(seen & NOTE_TRACKERR) || planned == RECV);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(lib_kevent(kq, NULL, 0, &k, 1, &(struct timespec){0, 0}), 0);
+	CHECK_EQ(close(kq), 0);
+	check_no_leak(before);
+}
+
+static void
+sweep_follow(const char *what, enum call call, int failure, int refusal,
+    long least)
+{
+	int code = 0, kq = kqueue();
+	long nth;
+	raise_limit();
+	/* Is there a connector at all? */
+	CHECK(kq >= 0);
+	if (change(kq, (uintptr_t)getpid(), EVFILT_PROC, EV_ADD, NOTE_FORK, 0,
+	    NULL) == -1) {
+		CHECK(errno == EPERM || errno == ENOTSUP);
+		SKIP("the process connector cannot be had here");
+	}
+	CHECK_EQ(close(kq), 0);
+	libkqueue_drain_pending_close();
+	for (nth = 1; code == 0; nth++) {
+		pid_t child;
+		fflush(NULL);
+		child = fork();
+		CHECK(child != -1);
+		if (child == 0) {
+			plan.call = call;
+			plan.code = failure;
+			plan.countdown = nth;
+			follow(refusal);
+			_exit(plan.fired > 0 ? 0 : NOT_REACHED);
+		}
+		check_run(child, what, nth, &code);
+	}
+	printf("%s: %ld failures\n", what, nth - 2);
+	if (nth - 2 < least)
+		FAIL("%s: only %ld calls", what, nth - 2);
+}
+
+#define FOLLOW(name, call, failure, refusal, least)                           \
+	TEST(name)                                                            \
+	{                                                                     \
+		sweep_follow(#name, call, failure, refusal, least);           \
+	}
+
+FOLLOW(follow_allocations, ALLOCATE, ENOMEM, ENOMEM, 2)
+FOLLOW(follow_epoll_add_enomem, EPOLL_ADD, ENOMEM, ENOMEM, 2)
+FOLLOW(follow_fcntl_dup_emfile, FCNTL_DUP, EMFILE, 0, 2)
+FOLLOW(follow_fstat_enomem, FSTAT, ENOMEM, ENOMEM, 1)
+FOLLOW(follow_readlink_enomem, READLINK, ENOMEM, 0, 1)
+FOLLOW(follow_poll_eintr, POLL, EINTR, 0, 1)
+FOLLOW(follow_epoll_wait_eintr, EPOLL_PWAIT2, EINTR, 0, 1)
+FOLLOW(follow_pidfd_open_emfile, PIDFD_OPEN, EMFILE, 0, 1)
+FOLLOW(follow_pidfd_open_enfile, PIDFD_OPEN, ENFILE, 0, 1)
+FOLLOW(follow_pidfd_open_enosys, PIDFD_OPEN, ENOSYS, 0, 1)
+FOLLOW(follow_pidfd_open_eperm, PIDFD_OPEN, EPERM, 0, 1)
+FOLLOW(follow_pidfd_open_enomem, PIDFD_OPEN, ENOMEM, ENOMEM, 1)
+FOLLOW(follow_pidfd_open_einval, PIDFD_OPEN, EINVAL, ESRCH, 1)
+FOLLOW(follow_waitid_einval, WAITID, EINVAL, 0, 1)
+FOLLOW(follow_waitid_echild, WAITID, ECHILD, 0, 1)
+FOLLOW(follow_waitid_eperm, WAITID, EPERM, 0, 1)
+FOLLOW(follow_socket_emfile, SOCKET, EMFILE, EMFILE, 1)
+FOLLOW(follow_socket_enfile, SOCKET, ENFILE, ENFILE, 1)
+FOLLOW(follow_socket_enomem, SOCKET, ENOMEM, ENOMEM, 1)
+FOLLOW(follow_socket_eperm, SOCKET, EPERM, EPERM, 1)
+FOLLOW(follow_socket_eprotonosupport, SOCKET, EPROTONOSUPPORT, ENOTSUP, 1)
+FOLLOW(follow_socket_eafnosupport, SOCKET, EAFNOSUPPORT, ENOTSUP, 1)
+FOLLOW(follow_bind_eperm, BIND, EPERM, EPERM, 1)
+FOLLOW(follow_send_econnrefused, SEND, ECONNREFUSED, ENOTSUP, 1)
+FOLLOW(follow_send_enobufs, SEND, ENOBUFS, ENOBUFS, 1)
+FOLLOW(follow_recv_no_answer, RECV, EAGAIN, ENOTSUP, 1)
+FOLLOW(follow_recv_overflow, RECV, ENOBUFS, 0, 1)
+FOLLOW(follow_recv_eintr, RECV, EINTR, 0, 1)
+FOLLOW(follow_setsockopt_eperm, SETSOCKOPT, EPERM, 0, 1)
 
 /* --- waiting without epoll_pwait2() ------------------------------------- */
 

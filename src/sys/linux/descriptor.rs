@@ -129,6 +129,14 @@ impl Private {
         }
     }
 
+    /// Closes it if the kernel calls it ours by a quicker way than /proc.
+    pub(super) fn close_if(self, is_ours: impl FnOnce(Descriptor) -> bool) {
+        let kept = core::mem::ManuallyDrop::new(self);
+        if is_ours(kept.number) {
+            shut(kept.number);
+        }
+    }
+
     /// Is it where private descriptors belong?
     pub(super) fn is_high(&self) -> bool {
         u64::try_from(self.number).is_ok_and(|number| number >= PRIVATE_FLOOR)
@@ -250,6 +258,14 @@ pub(super) fn proc_path_to<'a>(
     let mut room: &mut [u8] = buffer;
     write!(room, "{folder}{fd}{rest}\0").ok()?;
     std::ffi::CStr::from_bytes_until_nul(buffer).ok()
+}
+
+/// What /proc knows of a descriptor beside its name.
+pub(super) fn fdinfo(text: &mut [u8; 512], fd: Descriptor) -> Option<&str> {
+    let mut path = [0u8; 32];
+    let path = proc_path(&mut path, "/proc/self/fdinfo/", fd)?;
+    let text = Reading::open(path).and_then(|file| file.read(text)).ok()?;
+    core::str::from_utf8(text).ok()
 }
 
 /// What a number of the application's refers to.

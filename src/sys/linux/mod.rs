@@ -11,14 +11,18 @@
 //! | `notes` | from inotify's events to VNODE's notes |
 //! | `mounts` | mountinfo, and what has changed in it |
 //! | `signals` | signals, by a hook over the application's disposition |
+//! | `pidfd`, `exit` | processes, and with what status they end |
+//! | `connector` | the netlink socket that tells what processes do |
 //! | `probe` | asking a descriptor about itself |
 //! | `descriptor` | numbers: ours and the application's |
 //! | `process` | what a forked child must not see; the fork handler |
 //! | `lock` | the futex under the mutex |
 
+mod connector;
 mod descriptor;
 mod doorbell;
 mod epoll;
+mod exit;
 mod files;
 mod inotify;
 mod instance;
@@ -26,6 +30,7 @@ mod knocker;
 mod lock;
 mod mounts;
 mod notes;
+mod pidfd;
 mod probe;
 mod process;
 mod shared;
@@ -42,19 +47,21 @@ use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::{
-    Arm, Bell, Cancel, Class, Descriptor, FileNotes, Hint, Mounts, Platform, Readiness, Sample,
-    Side, Source, Token,
+    Arm, Bell, Cancel, Class, Deed, Descriptor, Exit, FileNotes, Hint, Mounts, Platform, Readiness,
+    Sample, Side, Source, Token, Watched,
 };
+use connector::Connector;
 use core::ffi::c_uint;
 use descriptor::Private;
 use epoll::{
-    ALARM, BELL, BLOCKED, Batch, FILES, KNOCK, MOUNTS, SECOND, SIGNALS, THIRD, mask, pack,
+    ALARM, BELL, BLOCKED, Batch, DEEDS, FILES, KNOCK, MOUNTS, SECOND, SIGNALS, THIRD, mask, pack,
     pack_private, unpack,
 };
 use files::Files;
 use knocker::{Knock, Knocker};
 use mounts::{MountTable, Telling};
-use probe::Kind;
+use pidfd::Processes;
+use probe::{Kind, poll_now};
 use signals::{Place, Signals, Walk};
 
 /// Note: the entry is in the second set. (`probe` has the notes below.)
@@ -79,6 +86,8 @@ pub(crate) struct Native {
     files: Files,
     knocker: Option<Knocker>,
     mounts: MountTable,
+    processes: Processes,
+    connector: Connector,
     signals: Signals,
 }
 
@@ -244,6 +253,11 @@ impl Native {
     }
 }
 
+/// Takes a private descriptor out of a set. If the set is gone, so is the entry.
+fn leave(set: Descriptor, fd: Descriptor) {
+    let _ = epoll::remove(set, fd);
+}
+
 /// What an entry's disappearance looks like. EPERM: the number has become a
 /// file, which epoll does not even look up.
 fn replaced(error: Errno) -> Errno {
@@ -283,6 +297,8 @@ impl Platform for Native {
             knocker: None,
             files: Files::new(),
             mounts: MountTable::new(),
+            processes: Processes::new(),
+            connector: Connector::new(),
             signals: Signals::new(),
         };
         Ok((native, number))
@@ -304,6 +320,8 @@ impl Platform for Native {
             || self.knocker.as_ref().is_some_and(|knocker| knocker.number() == number)
             || self.files.number() == Some(number)
             || self.mounts.owns(number)
+            || self.connector.number() == Some(number)
+            || self.processes.owns(number)
             || self.signals.owns(number)
     }
 
@@ -324,6 +342,8 @@ impl Platform for Native {
         self.files = Files::new();
         self.knocker = None;
         self.mounts = MountTable::new();
+        self.processes = Processes::new();
+        self.connector.retire();
         self.signals.retire();
         // One that found no place above is in the application's way.
         self.doorbell = self.doorbell.take().filter(Private::is_high);
@@ -337,6 +357,8 @@ impl Platform for Native {
         self.knocker = None;
         self.files.disown();
         self.mounts.disown();
+        self.processes.disown();
+        self.connector.disown();
         self.signals.disown();
     }
 
@@ -505,6 +527,65 @@ impl Platform for Native {
         !self.signals.is_empty()
     }
 
+    fn watch_process(&mut self, pid: i32, token: Token) -> Result<Watched> {
+        // To add is what would also succeed on a stranger's set.
+        if !self.prove() {
+            return Err(Errno::EBADF);
+        }
+        if self.connector.is_anothers(pid) {
+            return Err(Errno::ESRCH);
+        }
+        let (set, data) = (self.number, pack(self.cookie, token));
+        self.processes.watch(pid, |pidfd| epoll::add(set, pidfd, libc::EPOLLIN as u32, data))
+    }
+
+    fn unwatch_process(&mut self, watched: Watched) {
+        let set = self.number;
+        self.processes.unwatch(watched.place, |pidfd| leave(set, pidfd));
+    }
+
+    fn process_exit(&mut self, watched: &Watched) -> Result<Option<Exit>> {
+        self.processes.exit(watched.place)
+    }
+
+    fn watch_procdesc(&mut self, fd: Descriptor, arm: Arm, token: Token) -> Result<(Source, i32)> {
+        let pid = pidfd::process_of(fd)?.unwrap_or(0);
+        // The third set: EXCEPT takes no such descriptor, READ and WRITE do.
+        let events = mask(Side::Read, arm);
+        let set = self.enter(fd, Side::Except, events, pack(self.cookie, token));
+        // A directory of /proc passes for a process too, with some calls.
+        let notes =
+            set.map_err(|error| if error == Errno::EPERM { Errno::EINVAL } else { error })?;
+        self.proved = true;
+        Ok((Source { repeats: true, wakes: true, notes, place: 0 }, pid))
+    }
+
+    fn procdesc_exit(&mut self, fd: Descriptor) -> Result<Option<Exit>> {
+        if !poll_now(fd)?.has(Readiness::IN) {
+            return Ok(None);
+        }
+        let pid = pidfd::process_of(fd)?;
+        Ok(Some(exit::by_pidfd(fd, pid)))
+    }
+
+    fn follow(&mut self, pid: i32, token: Token, born: bool) -> Result<()> {
+        if !self.prove() {
+            return Err(Errno::EBADF);
+        }
+        let (set, data) = (self.number, self.private(DEEDS));
+        let enter = |socket| epoll::add(set, socket, libc::EPOLLIN as u32, data);
+        self.connector.follow(pid, token, born, enter)
+    }
+
+    fn unfollow(&mut self, pid: i32, token: Token) {
+        let set = self.number;
+        self.connector.unfollow(pid, token, |socket| leave(set, socket));
+    }
+
+    fn next_deed(&mut self) -> Option<(Token, Deed)> {
+        self.connector.next()
+    }
+
     fn bell(&mut self, bell: Bell) -> Result<()> {
         let Some(doorbell) = &self.doorbell else { return Err(Errno::EBADF) };
         doorbell::set(self.number, doorbell.number(), bell, self.private(BELL))?;
@@ -650,6 +731,8 @@ impl Platform for Native {
                     let _ = found.nested.fill(|events| epoll::poll(set, events, epoll::BATCH));
                 }
                 FILES => self.files.read(),
+                // What is there is asked for after each wait.
+                DEEDS => {}
                 KNOCK => self.knocked(),
                 SIGNALS => found.signals = self.signals.rung(),
                 BLOCKED => {

@@ -8,7 +8,7 @@
 //! that asks after a refused connect() would be told success. What poll, the
 //! TCP state and the history of the watch tell is enough to name it.
 
-use super::descriptor::{EPOLL_NAME, ask_int, ask_option, file_name, lend, proc_path};
+use super::descriptor::{EPOLL_NAME, ask_int, ask_option, fdinfo, file_name, lend};
 use super::epoll::readiness;
 use crate::errno::{Errno, Result};
 use crate::sys::{Class, Descriptor, Readiness, Sample, Side, Source};
@@ -487,14 +487,8 @@ pub(super) fn poll_now(fd: Descriptor) -> Result<Readiness> {
 
 /// An eventfd's counter, which only /proc tells without taking it.
 fn event_counter(fd: Descriptor) -> Option<i64> {
-    let mut path = [0u8; 32];
-    let path = proc_path(&mut path, "/proc/self/fdinfo/", fd)?;
-    // SAFETY: a string that ends in NUL.
-    let info = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
-    let info = super::descriptor::own(info).ok()?;
     let mut text = [0u8; 512];
-    let length = nix::unistd::read(&info, &mut text).ok()?;
-    let text = core::str::from_utf8(text.get(..length)?).ok()?;
+    let text = fdinfo(&mut text, fd)?;
     let line = text.lines().find_map(|line| line.strip_prefix("eventfd-count:"))?;
     let count = u64::from_str_radix(line.trim(), 16).ok()?;
     Some(i64::try_from(count).unwrap_or(i64::MAX))
