@@ -172,7 +172,7 @@ impl Program {
             let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
             let mut words = rest.split(' ');
             let state = words.next().and_then(|word| word.chars().next());
-            let parent = words.next().and_then(|word| word.parse().ok());
+            let parent = words.next().and_then(|word| word.parse::<u32>().ok());
             if let (Some(state), Some(parent)) = (state, parent)
                 && parent == self.pid()
             {
