@@ -79,6 +79,25 @@ impl Follower {
         assert_eq!(self.program.out(), wanted);
     }
 
+    /// Waits until it has the file open, and its offset is the size.
+    #[track_caller]
+    fn until_at_end_of(&self, name: &str) {
+        let path = self.path(name).canonicalize().expect("a file");
+        let size = fs::metadata(&path).expect("a file").size();
+        let proc = PathBuf::from(format!("/proc/{}", self.program.pid()));
+        let at_end = |fd: fs::DirEntry| {
+            if fs::read_link(fd.path()).ok()? != path {
+                return None;
+            }
+            let info = fs::read_to_string(proc.join("fdinfo").join(fd.file_name())).ok()?;
+            let offset: u64 = info.lines().next()?.strip_prefix("pos:")?.trim().parse().ok()?;
+            (offset == size).then_some(())
+        };
+        self.program.until(&format!("it is at the end of {name}"), |_| {
+            fs::read_dir(proc.join("fd")).expect("fds").flatten().any(|fd| at_end(fd).is_some())
+        });
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -137,6 +156,10 @@ fn last_lines(stage: &Stage) {
         let all: Vec<_> = text.split_inclusive('\n').collect();
         let wanted = all[all.len() - lines..].concat();
         follower.program.until_out(&wanted);
+        if wanted.is_empty() {
+            // Then only its descriptor shows that it is there, and where.
+            follower.until_at_end_of("log");
+        }
         append(&follower.path("log"), "appended\n");
         follower.ends_having_printed(&(wanted + "appended\n"));
     }
@@ -206,6 +229,7 @@ fn renamed_and_made_again(stage: &Stage) {
     write(&mut log, "first\n");
     let mut follower = Follower::start(stage, &dir, &["log"]);
     let mut wanted = "first\n".to_owned();
+    follower.program.until_out(&wanted);
     for round in 1..=20 {
         let old = follower.path(&format!("log.{round}"));
         fs::rename(follower.path("log"), &old).expect("renamed");
@@ -462,9 +486,8 @@ fn bursts_under_rotation(stage: &Stage) {
     const ROTATIONS: usize = 40;
     let dir = directory(stage);
     let log = dir.join("log");
-    append(&log, "");
-    let mut follower = Follower::start(stage, &dir, &["-n", "0", "log"]);
     append(&log, "ready\n");
+    let mut follower = Follower::start(stage, &dir, &["log"]);
     let rotated = AtomicUsize::new(0);
     let done = AtomicBool::new(false);
     follower.program.until("it follows", |program| program.out() == "ready\n");
@@ -593,6 +616,7 @@ fn logrotate_create(stage: &Stage) {
     write(&mut log, "first\n");
     let mut follower = Follower::start(stage, &dir, &["log"]);
     let mut wanted = "first\n".to_owned();
+    follower.program.until_out(&wanted);
     let mut command = logrotate(&dir, "create 0600");
     // More often than old files are kept.
     for round in 1..=8 {

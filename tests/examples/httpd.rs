@@ -187,6 +187,8 @@ fn page_is_read_again_when_written(stage: &Stage) {
 fn page_is_read_again_when_replaced(stage: &Stage) {
     let mut server = Server::with_page(stage, "version 0");
     let next = server.dir.join("www/next");
+    // What the library makes at first need is there after the first client.
+    assert_eq!(server.get(), "version 0");
     let before = server.program.descriptors();
     for version in 1..=10 {
         let text = format!("version {version}");
