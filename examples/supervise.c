@@ -442,6 +442,7 @@ config_forget(struct services *list)
 static int
 config_read(struct services *list)
 {
+	struct service *s;
 	FILE *file;
 	char *command, *line, *name;
 	size_t number, size;
@@ -464,9 +465,10 @@ config_read(struct services *list)
 		} else if (service_find(list, name) != NULL) {
 			say(NULL, "%s:%zu: %s again", config, number, name);
 			bad = 1;
-		} else
-			TAILQ_INSERT_TAIL(list, service_new(name, command),
-			    link);
+		} else {
+			s = service_new(name, command);
+			TAILQ_INSERT_TAIL(list, s, link);
+		}
 	}
 	if (!bad && ferror(file)) {
 		say(NULL, "%s: %s", config, strerror(errno));

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// For anything that must come: a loaded machine may take its time.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// The variable by which a program's descendants are found.
 const MARK: &str = "KQUEUE_EXAMPLE";
@@ -89,7 +89,17 @@ impl Program {
 
     #[track_caller]
     pub(crate) fn until(&self, what: &str, condition: impl Fn(&Program) -> bool) {
-        until(what, || self.told(), || condition(self));
+        until(what, || self.told(), || {
+            // First this: what it said before it ended counts.
+            let ended = self.has_ended();
+            let came = condition(self);
+            assert!(came || !ended, "ended before: {what}\n{}", self.told());
+            came
+        });
+    }
+
+    fn has_ended(&self) -> bool {
+        state_of(self.pid()).is_none_or(|(state, _)| state == 'Z')
     }
 
     /// Waits until it has printed exactly this, and for nothing after it.
@@ -97,12 +107,13 @@ impl Program {
     pub(crate) fn until_out(&self, wanted: &str) {
         let end = Instant::now() + LIMIT;
         loop {
+            let ended = self.has_ended();
             let got = self.out();
             if got == wanted {
                 return;
             }
             assert!(
-                wanted.starts_with(&got) && Instant::now() < end,
+                wanted.starts_with(&got) && !ended && Instant::now() < end,
                 "wanted {wanted:?}\n{}",
                 self.told()
             );
@@ -148,8 +159,9 @@ impl Program {
             "its status\n{}",
             self.told()
         );
-        let left = marked(&self.mark);
-        assert!(left.is_empty(), "left behind: {left:?}\n{}", self.told());
+        // One that has been killed may take a moment to go.
+        let told = || format!("left behind: {:?}\n{}", marked(&self.mark), self.told());
+        until("nothing is left behind", told, || marked(&self.mark).is_empty());
     }
 
     #[track_caller]
@@ -165,21 +177,11 @@ impl Program {
 
     /// Its children, with their state (Z: a zombie).
     pub(crate) fn children(&self) -> Vec<(u32, char)> {
-        let mut found = Vec::new();
-        for pid in processes() {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            // The name, in brackets, may hold anything.
-            let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
-            let mut words = rest.split(' ');
-            let state = words.next().and_then(|word| word.chars().next());
-            let parent = words.next().and_then(|word| word.parse::<u32>().ok());
-            if let (Some(state), Some(parent)) = (state, parent)
-                && parent == self.pid()
-            {
-                found.push((pid, state));
-            }
-        }
-        found
+        let child = |pid: u32| {
+            let (state, parent) = state_of(pid)?;
+            (parent == self.pid()).then_some((pid, state))
+        };
+        processes().into_iter().filter_map(child).collect()
     }
 }
 
@@ -201,6 +203,15 @@ pub(crate) fn kill(pid: u32, signal: i32) {
     let pid = libc::pid_t::try_from(pid).expect("a pid");
     // SAFETY: kill() touches no memory of ours.
     unsafe { libc::kill(pid, signal) };
+}
+
+/// The state of a process, and its parent.
+fn state_of(pid: u32) -> Option<(char, u32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold anything.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut words = rest.split(' ');
+    Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
 }
 
 fn processes() -> Vec<u32> {
