@@ -35,15 +35,8 @@ const COMPILERS: [&str; 2] = ["gcc", "clang"];
 
 /// Under a strict standard glibc hides what is not ISO C unless it is asked;
 /// the BSDs do not, and do not know the macro.
-const STRICT: [&str; 7] = [
-    "-std=c99",
-    "-D_DEFAULT_SOURCE",
-    "-Wall",
-    "-Wextra",
-    "-Wpedantic",
-    "-Wconversion",
-    "-Werror",
-];
+const STRICT: [&str; 7] =
+    ["-std=c99", "-D_DEFAULT_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"];
 
 /// Headers that are on all four systems.
 const HEADERS: &str = "ctype err errno fcntl netdb netinet/in netinet/tcp signal stdarg stdint \

@@ -36,10 +36,8 @@ pub(crate) fn trials(stage: &Stage) -> Vec<Trial> {
         ("ends_at_signals", ends_at_signals),
         ("ends_though_nobody_reads", ends_though_nobody_reads),
     ];
-    let mut trials: Vec<_> = all
-        .into_iter()
-        .map(|(name, test)| stage.trial(&format!("follow::{name}"), test))
-        .collect();
+    let mut trials: Vec<_> =
+        all.into_iter().map(|(name, test)| stage.trial(&format!("follow::{name}"), test)).collect();
     for (name, test) in [
         ("follow::logrotate_create", logrotate_create as fn(&Stage)),
         ("follow::logrotate_copytruncate", logrotate_copytruncate),
@@ -502,8 +500,7 @@ fn bursts_under_rotation(stage: &Stage) {
                         // Told to, as a daemon is by a signal, but late.
                         let seen = rotated.load(Ordering::SeqCst);
                         let mut file = open(log);
-                        while rotated.load(Ordering::SeqCst) == seen
-                            && !done.load(Ordering::SeqCst)
+                        while rotated.load(Ordering::SeqCst) == seen && !done.load(Ordering::SeqCst)
                         {
                             write(&mut file, &format!("{writer} {count}\n"));
                             count += 1;
@@ -531,8 +528,8 @@ fn bursts_under_rotation(stage: &Stage) {
     });
     append(&log, "the end\n");
     let size = |path: &Path| fs::metadata(path).expect("a file").size();
-    let total: u64 = (1..=ROTATIONS).map(|n| size(&dir.join(format!("log.{n}")))).sum::<u64>()
-        + size(&log);
+    let total: u64 =
+        (1..=ROTATIONS).map(|n| size(&dir.join(format!("log.{n}")))).sum::<u64>() + size(&log);
     let out = dir.join("stdout");
     until("all of it", || format!("{} of {total}", size(&out)), || size(&out) >= total);
     follower.program.stops(libc::SIGTERM);

@@ -89,13 +89,17 @@ impl Program {
 
     #[track_caller]
     pub(crate) fn until(&self, what: &str, condition: impl Fn(&Program) -> bool) {
-        until(what, || self.told(), || {
-            // First this: what it said before it ended counts.
-            let ended = self.has_ended();
-            let came = condition(self);
-            assert!(came || !ended, "ended before: {what}\n{}", self.told());
-            came
-        });
+        until(
+            what,
+            || self.told(),
+            || {
+                // First this: what it said before it ended counts.
+                let ended = self.has_ended();
+                let came = condition(self);
+                assert!(came || !ended, "ended before: {what}\n{}", self.told());
+                came
+            },
+        );
     }
 
     fn has_ended(&self) -> bool {

@@ -58,8 +58,7 @@ impl Supervisor {
     fn start_in(dir: &Path, stage: &Stage, options: &[&str], services: &str) -> Supervisor {
         let config = dir.join("services");
         fs::write(&config, services).expect("written");
-        let program =
-            Program::start(stage.program("supervise").args(options).arg(&config), dir);
+        let program = Program::start(stage.program("supervise").args(options).arg(&config), dir);
         Supervisor { program, config }
     }
 
@@ -86,9 +85,8 @@ impl Supervisor {
 
     #[track_caller]
     fn until(&self, name: &str, text: &str, count: usize) {
-        self.program.until(&format!("{count} times {name}: {text}"), |_| {
-            self.count(name, text) >= count
-        });
+        self.program
+            .until(&format!("{count} times {name}: {text}"), |_| self.count(name, text) >= count);
     }
 
     /// The process of a service that was started last.
@@ -103,9 +101,8 @@ impl Supervisor {
     #[track_caller]
     fn reload(&self, services: &str) {
         let said = "supervise: read ";
-        let reads = |program: &Program| {
-            program.err().lines().filter(|line| line.starts_with(said)).count()
-        };
+        let reads =
+            |program: &Program| program.err().lines().filter(|line| line.starts_with(said)).count();
         let before = reads(&self.program);
         fs::write(&self.config, services).expect("written");
         self.program.signal(libc::SIGHUP);
@@ -216,9 +213,8 @@ fn floors(starts: &[u64], delays: &[u64]) {
 }
 
 fn announced(supervisor: &Supervisor, name: &str) -> Vec<u64> {
-    let number = |line: &Line| {
-        line.text.strip_prefix("starts again in ")?.strip_suffix(" ms")?.parse().ok()
-    };
+    let number =
+        |line: &Line| line.text.strip_prefix("starts again in ")?.strip_suffix(" ms")?.parse().ok();
     supervisor.of(name).iter().filter_map(number).collect()
 }
 
@@ -237,9 +233,7 @@ fn back_off_doubles_up_to_its_ceiling(stage: &Stage) {
 fn back_off_starts_anew_after_a_long_run(stage: &Stage) {
     let dir = directory(stage);
     // Its third run is a long one. What is short must be so on any machine.
-    let service = format!(
-        "flaps {RECORD}; n=$(wc -l <starts); test $n -ne 3 || sleep 4; exit 1\n"
-    );
+    let service = format!("flaps {RECORD}; n=$(wc -l <starts); test $n -ne 3 || sleep 4; exit 1\n");
     let options = ["-b", "100", "-m", "5000", "-r", "4000"];
     let mut supervisor = Supervisor::start_in(&dir, stage, &options, &service);
     supervisor.program.until("five starts", |_| starts(&dir).len() >= 5);
