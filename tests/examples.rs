@@ -30,6 +30,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// A trial: its name, and what it does.
+type Case = (&'static str, fn(&Stage));
+
 const EXAMPLES: [&str; 3] = ["follow", "httpd", "supervise"];
 const COMPILERS: [&str; 2] = ["gcc", "clang"];
 

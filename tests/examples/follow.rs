@@ -1,8 +1,8 @@
 //! `follow`: what is appended, once and in order, while files are renamed,
 //! cut off, removed and made again, by hand and by the real logrotate.
 
-use crate::Stage;
 use crate::program::{Program, directory, until};
+use crate::{Case, Stage};
 use libtest_mimic::Trial;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 pub(crate) fn trials(stage: &Stage) -> Vec<Trial> {
-    let all: [(&str, fn(&Stage)); 20] = [
+    let all: [Case; 20] = [
         ("help", help),
         ("last_lines", last_lines),
         ("appended", appended),
@@ -414,7 +414,7 @@ fn rotated_into_a_followed_name(stage: &Stage) {
             fs::rename(follower.path("log"), follower.path("log.1")).expect("renamed");
             append(&follower.path("log"), &format!("{round}: new\n"));
             let header = if round == 1 { "" } else { "\n==> log <==\n" };
-            write!(wanted, "{header}{round}: new\n").expect("text");
+            writeln!(wanted, "{header}{round}: new").expect("text");
             follower.program.until_out(&wanted);
             append(&follower.path("log.1"), &format!("{round}: old\n"));
             write!(wanted, "\n==> log.1 <==\n{round}: old\n").expect("text");

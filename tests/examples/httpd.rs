@@ -1,8 +1,8 @@
 //! `httpd`: SIGTERM and SIGINT, and the page that is read again. That it
 //! serves, and under load, is shown by `make demo`.
 
-use crate::Stage;
 use crate::program::{Program, directory, until};
+use crate::{Case, Stage};
 use libtest_mimic::Trial;
 use std::fs;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) fn trials(stage: &Stage) -> Vec<Trial> {
-    let all: [(&str, fn(&Stage)); 7] = [
+    let all: [Case; 7] = [
         ("ends_at_signals", ends_at_signals),
         ("finishes_what_is_under_way", finishes_what_is_under_way),
         ("second_signal_cuts_off", second_signal_cuts_off),

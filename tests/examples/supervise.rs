@@ -1,8 +1,8 @@
 //! `supervise`: services that end in every way, the back-off between their
 //! starts, SIGHUP, SIGTERM, and that no process and no zombie is left.
 
-use crate::Stage;
 use crate::program::{Program, directory, kill};
+use crate::{Case, Stage};
 use libtest_mimic::Trial;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub(crate) fn trials(stage: &Stage) -> Vec<Trial> {
-    let all: [(&str, fn(&Stage)); 16] = [
+    let all: [Case; 16] = [
         ("statuses_are_told_and_services_restarted", statuses_are_told_and_services_restarted),
         ("killed_from_outside", killed_from_outside),
         ("back_off_doubles_up_to_its_ceiling", back_off_doubles_up_to_its_ceiling),
