@@ -90,6 +90,12 @@ pub(crate) trait Filter<P: Platform>: Sync {
 
     /// Can `event` ask for another look by the clock?
     fn may_set_alarm(&self, knote: &Knote) -> bool;
+
+    /// Is there something about knotes of this filter that no wait tells of, so
+    /// that the platform must attend to it before a thread sleeps?
+    fn is_careful(&self) -> bool {
+        false
+    }
 }
 
 /// The table. A filter that is known but not there answers ENOSYS, a number

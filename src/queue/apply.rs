@@ -49,6 +49,7 @@ pub(super) fn all<P: Platform, C: Caller>(
                 Answer::None => {}
                 Answer::Written => answered += 1,
                 Answer::Stop(result) => {
+                    home.note(&queue);
                     finish(home, tenant, queue)?;
                     return result.map(Next::Return).map_err(Stop::Failed);
                 }
@@ -59,6 +60,7 @@ pub(super) fn all<P: Platform, C: Caller>(
                 break;
             }
         }
+        home.note(&queue);
         let collects = next.is_none() && answered == 0 && caller.collects();
         if collects {
             queue.settle(Wake::Myself)?;
@@ -193,6 +195,7 @@ impl<P: Platform> Queue<P> {
         if made.is_err() {
             self.table.remove(key, slot);
         } else {
+            self.careful += u32::from(filter.is_careful());
             self.supplant(slot);
             self.check(filter, slot);
         }
@@ -294,11 +297,11 @@ impl<P: Platform> Queue<P> {
     /// Drops a knote that is detached.
     fn forget(&mut self, slot: Slot) {
         let Some(knote) = self.table.get(slot) else { return };
-        let key = filter::find::<P>(knote.filter)
-            .and_then(|filter| filter.key(knote.filter, knote.ident));
+        let Ok(filter) = filter::find::<P>(knote.filter) else { return };
+        self.careful -= u32::from(filter.is_careful());
         self.ready.remove(slot);
         self.alarms.cancel(slot);
-        if let Ok(key) = key {
+        if let Ok(key) = filter.key(knote.filter, knote.ident) {
             self.table.remove(key, slot);
         }
     }

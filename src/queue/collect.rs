@@ -9,6 +9,7 @@ use crate::errno::Errno;
 use crate::event::{EV_EOF, Kevent};
 use crate::filter::{self, Filter, Outcome, Report, Touch};
 use crate::knote::{Body, Knote, Slot};
+use crate::sync::Ordering;
 use crate::sys::{Arm, Cancel, Descriptor, Hint, Platform, Readiness, Token};
 
 /// How often a call that must not sleep looks again after hints that led to
@@ -34,19 +35,29 @@ pub(super) fn events<P: Platform, C: Caller>(
     let mut found = P::found();
     let mut strays = 0;
     loop {
-        let now = if expedite { Patience::Poll } else { patience };
-        let count = match P::wait(waiter, &mut found, caller.room(), now, cancel) {
-            Ok(count) => count,
-            Err(Errno::EBADF) => return Err(Stop::Gone),
-            Err(error) => return Err(Stop::Failed(error)),
-        };
+        let careful = home.careful.load(Ordering::Relaxed);
+        let now = if expedite || careful { Patience::Poll } else { patience };
+        let mut count = wait::<P>(waiter, &mut found, caller.room(), now, cancel)?;
+        if count == 0 && careful && !expedite {
+            // Only now, so that nothing is paid while there are events.
+            let attended = home.enter(tenant)?.attend(number, &mut found)?;
+            count = if attended || patience == Patience::Poll {
+                usize::from(attended)
+            } else {
+                wait::<P>(waiter, &mut found, caller.room(), patience, cancel)?
+            };
+        }
         // Nothing came, so the list is empty too: the bell would have told.
         if count == 0 && !expedite {
             return time_is_up(home, tenant, number);
         }
-        let delivered = home.enter(tenant)?.hand_over(number, &mut found, count, caller)?;
-        if delivered > 0 {
-            return Ok(delivered);
+        let mut queue = home.enter(tenant)?;
+        let delivered = queue.hand_over(number, &mut found, count, caller);
+        home.note(&queue);
+        drop(queue);
+        match delivered? {
+            0 => {}
+            delivered => return Ok(delivered),
         }
         expedite = false;
         strays += 1;
@@ -59,6 +70,35 @@ pub(super) fn events<P: Platform, C: Caller>(
         if over {
             return Ok(0);
         }
+    }
+}
+
+/// Waits on the platform, through what natively interrupts no wait.
+fn wait<P: Platform>(
+    waiter: P::Waiter,
+    found: &mut P::Found,
+    most: usize,
+    patience: Patience,
+    cancel: Cancel,
+) -> core::result::Result<usize, Stop> {
+    loop {
+        if patience != Patience::Poll {
+            P::about_to_wait();
+        }
+        let count = match P::wait(waiter, found, most, patience, cancel) {
+            // Natively the signal's own event comes first, and ends the wait
+            // as any event does.
+            Err(Errno::EINTR) => match P::wait(waiter, found, most, Patience::Poll, cancel) {
+                Ok(0) | Err(Errno::EINTR) if P::interrupted_in_vain() => continue,
+                Ok(0) => Err(Errno::EINTR),
+                looked => looked,
+            },
+            waited => waited,
+        };
+        return count.map_err(|error| match error {
+            Errno::EBADF => Stop::Gone,
+            error => Stop::Failed(error),
+        });
     }
 }
 
@@ -75,6 +115,17 @@ fn time_is_up<P: Platform>(
 }
 
 impl<P: Platform> Queue<P> {
+    /// Lets the platform look after what no wait tells of; did hints come of
+    /// it?
+    fn attend(
+        &mut self,
+        number: Descriptor,
+        found: &mut P::Found,
+    ) -> core::result::Result<bool, Stop> {
+        self.port.reach(number);
+        self.port.attend(found).map_err(Stop::Failed)
+    }
+
     /// Turns what a wait has found, and what is on the list, into events.
     fn hand_over<C: Caller>(
         &mut self,

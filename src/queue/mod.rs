@@ -24,6 +24,7 @@ use crate::event::Kevent;
 use crate::knote::alarms::Alarms;
 use crate::knote::ready::Ready;
 use crate::knote::table::Table;
+use crate::sync::{AtomicBool, Ordering};
 use crate::sys::{Bell, Descriptor, Mutex, Platform};
 use parking_lot::lock_api::MappedMutexGuard;
 
@@ -81,6 +82,8 @@ pub(crate) struct Queue<P: Platform> {
     alarm: Option<Moment>,
     /// The number of the present scan: at most one event a knote in each.
     scan: u32,
+    /// How many knotes the platform must attend to before a thread sleeps.
+    careful: u32,
 }
 
 /// How [`Queue::settle`] is to wake whoever waits.
@@ -106,6 +109,7 @@ impl<P: Platform> Queue<P> {
             taken: false,
             alarm: None,
             scan: 0,
+            careful: 0,
         }
     }
 
@@ -192,6 +196,10 @@ impl<P: Platform> Queue<P> {
 #[derive(Debug)]
 pub(crate) struct Home<P: Platform> {
     room: Mutex<Room<P>>,
+    /// Has the tenant careful knotes? Read before a wait, without the lock: a
+    /// thread that misses a change of it looked at the queue before the change,
+    /// and is woken as any thread that waits already.
+    careful: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -203,12 +211,13 @@ pub(crate) struct Room<P: Platform> {
 
 impl<P: Platform> Home<P> {
     pub(crate) fn new() -> Home<P> {
-        Home { room: Mutex::new(Room { tenant: 0, queue: None }) }
+        Home { room: Mutex::new(Room { tenant: 0, queue: None }), careful: AtomicBool::new(false) }
     }
 
     /// A queue moves in; the number by which it will be known here.
     pub(crate) fn settle_in(&self, queue: Queue<P>) -> u32 {
         let mut room = self.room.lock();
+        self.note(&queue);
         room.queue = Some(queue);
         room.tenant
     }
@@ -244,6 +253,11 @@ impl<P: Platform> Home<P> {
     /// be a thread that does not exist there.
     pub(crate) fn try_visit<R>(&self, look: impl FnOnce(&mut Queue<P>) -> R) -> Option<R> {
         self.room.try_lock()?.queue.as_mut().map(look)
+    }
+
+    /// Notes what must be known of a queue without its lock. The lock is held.
+    fn note(&self, queue: &Queue<P>) {
+        self.careful.store(queue.careful > 0, Ordering::Relaxed);
     }
 
     /// The queue that a call means, locked.

@@ -234,11 +234,73 @@ fn an_event_of_a_call_that_fails_before_it_waits_is_not_lost() {
     rig.assert_bell();
     assert_eq!(idents(&rig.wait(1)), [1]);
 
-    fake::fail(Verb::Wait, 1, Errno::EINTR);
+    fake::fail(Verb::Wait, 1, Errno::ENOMEM);
     let failed = rig.try_call(&trigger, 1, Ok(Patience::Forever));
-    assert_eq!(failed, Err(Stop::Failed(Errno::EINTR)));
+    assert_eq!(failed, Err(Stop::Failed(Errno::ENOMEM)));
     rig.assert_bell();
     assert_eq!(idents(&rig.wait(1)), [1]);
+}
+
+// Signals, and what no wait tells of.
+
+#[test]
+fn an_interrupted_wait_returns_what_is_there_and_else_eintr() {
+    let rig = Rig::new();
+    fake::open(3, Object::pipe());
+    rig.change(&[read(3, EV_ADD)]).unwrap();
+    fake::fail(Verb::Wait, 1, Errno::EINTR);
+    let failed = rig.try_call(&[], 1, Ok(Patience::Forever));
+    assert_eq!(failed, Err(Stop::Failed(Errno::EINTR)));
+    fake::put(3, 1);
+    fake::fail(Verb::Wait, 1, Errno::EINTR);
+    assert_eq!(idents(&rig.wait(1)), [3]);
+}
+
+#[test]
+fn a_wait_that_is_interrupted_in_vain_goes_on_for_the_rest_of_its_time() {
+    let rig = Rig::new();
+    let end = Moment(Fake::now().0 + 1000);
+    fake::interrupts_in_vain(1);
+    fake::fail(Verb::Wait, 1, Errno::EINTR);
+    assert_eq!(rig.call(&[], 1, Patience::Until(end)), Ok(vec![]));
+    assert_eq!(Fake::now(), end);
+    // The first, the look, and the rest.
+    assert_eq!(fake::calls(Verb::Wait), 3);
+}
+
+/// A queue whose platform must attend to it, with a descriptor of which only
+/// attending tells.
+fn careful() -> Rig {
+    let rig = Rig::new();
+    fake::open(3, Object::pipe());
+    rig.home.visit(|queue| queue.careful = 1).unwrap();
+    rig.change(&[read(3, EV_ADD | EV_CLEAR)]).unwrap();
+    // It has an edge to begin with.
+    fake::put(3, 1);
+    assert_eq!(rig.only().ident, 3);
+    fake::wants_attention(3);
+    rig
+}
+
+#[test]
+fn a_careful_queue_is_attended_to_before_a_thread_sleeps() {
+    let rig = careful();
+    assert_eq!(idents(&rig.wait(1)), [3]);
+    let rig = careful();
+    assert_eq!(idents(&rig.poll(1)), [3]);
+    rig.nothing();
+    let end = Moment(Fake::now().0 + 1000);
+    assert_eq!(rig.call(&[], 1, Patience::Until(end)), Ok(vec![]));
+    assert_eq!(Fake::now(), end);
+}
+
+#[test]
+fn attending_costs_nothing_while_there_are_events() {
+    let rig = careful();
+    let before = fake::calls(Verb::Attend);
+    rig.change(&[user(1, EV_ADD, 0), user(1, 0, NOTE_TRIGGER)]).unwrap();
+    assert_eq!(idents(&rig.wait(5)), [1]);
+    assert_eq!(fake::calls(Verb::Attend), before);
 }
 
 // The behaviour flags.

@@ -125,6 +125,7 @@ pub(crate) enum Verb {
     PrepareAlarm,
     Alarm,
     Wait,
+    Attend,
     NextHint,
 }
 
@@ -178,6 +179,10 @@ struct Machine {
     failure: Option<(Verb, usize, Errno)>,
     asleep: VecDeque<Action>,
     awake: VecDeque<Action>,
+    /// Descriptors of which no wait tells.
+    unseen: Vec<Descriptor>,
+    /// The next interruptions are by ignored signals alone.
+    in_vain: usize,
 }
 
 thread_local! {
@@ -286,6 +291,16 @@ pub(crate) fn during_sleep(action: impl FnOnce() + 'static) {
 /// lock: as a thread would that is quicker.
 pub(crate) fn before_hand_over(action: impl FnOnce() + 'static) {
     machine(|machine| machine.awake.push_back(Box::new(action)));
+}
+
+/// Whoever watches this descriptor is told by attending alone, once.
+pub(crate) fn wants_attention(fd: Descriptor) {
+    machine(|machine| machine.unseen.push(fd));
+}
+
+/// The next so many interruptions are by signals that the program ignores.
+pub(crate) fn interrupts_in_vain(times: usize) {
+    machine(|machine| machine.in_vain = times);
 }
 
 /// Would poll() call this queue readable?
@@ -541,6 +556,36 @@ impl Platform for Fake {
             Some(Thing::Object(object)) if object == source.place as usize => Ok(()),
             Some(_) => Err(Errno::ENOENT),
         }
+    }
+
+    fn about_to_wait() {
+        // The script says what is in vain.
+    }
+
+    fn interrupted_in_vain() -> bool {
+        machine(|machine| {
+            let in_vain = machine.in_vain > 0;
+            machine.in_vain = machine.in_vain.saturating_sub(1);
+            in_vain
+        })
+    }
+
+    fn attend(&mut self, found: &mut Found) -> Result<bool> {
+        let set = self.set;
+        machine(|machine| {
+            machine.called(Verb::Attend)?;
+            found.set = set;
+            found.hints.clear();
+            let unseen = core::mem::take(&mut machine.unseen);
+            for entry in &machine.sets[set].entries {
+                if let Entry::Watch(watch) = entry
+                    && unseen.contains(&watch.fd)
+                {
+                    found.hints.push_back(Hint::Watched(watch.token, Readiness::IN));
+                }
+            }
+            Ok(!found.hints.is_empty())
+        })
     }
 
     fn prove(&mut self) -> bool {

@@ -318,6 +318,19 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
         cancel: Cancel,
     ) -> Result<usize>;
 
+    /// The calling thread is about to wait, and may sleep. No lock is held.
+    fn about_to_wait();
+
+    /// A wait was interrupted: by nothing but signals that the application
+    /// ignores, since [`Platform::about_to_wait`]? Natively they interrupt
+    /// nothing.
+    fn interrupted_in_vain() -> bool;
+
+    /// Looks after what no wait tells of, before a thread sleeps on a queue
+    /// whose knotes need it.
+    /// `true`: `found` has hints now.
+    fn attend(&mut self, found: &mut Self::Found) -> Result<bool>;
+
     /// Ends the calling thread here if it has been cancelled. Nothing is owned
     /// on its stack.
     fn cancellation_point();

@@ -395,6 +395,19 @@ impl Platform for Native {
     }
 
     #[inline]
+    fn about_to_wait() {
+        // No signal is hooked.
+    }
+
+    fn interrupted_in_vain() -> bool {
+        false
+    }
+
+    fn attend(&mut self, _found: &mut Found) -> Result<bool> {
+        Ok(false)
+    }
+
+    #[inline]
     fn cancellation_point() {
         epoll::cancellation_point();
     }
