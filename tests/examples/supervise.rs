@@ -119,18 +119,26 @@ impl Supervisor {
     }
 }
 
-/// A service that stays, told by a file when it is up: from then on it takes
-/// signals as it wants to. `before` is a command of the shell.
-fn stays(name: &str, before: &str) -> String {
-    format!("{name} {before}; : >up-{name}; while :; do sleep 1; done\n")
+/// For a service of the shell: tells by a file that it is up.
+fn tell(name: &str) -> String {
+    format!("echo $$ >up-{name}~; mv up-{name}~ up-{name}")
 }
 
-/// Waits for what `stays` makes, and removes it.
+/// A service that stays, and tells when it is up: from then on it takes signals
+/// as it wants to. `before` is a command of the shell.
+fn stays(name: &str, before: &str) -> String {
+    format!("{name} {before}; {}; while :; do sleep 1; done\n", tell(name))
+}
+
+/// Waits for what a service tells, and until its start is in the log.
 #[track_caller]
 fn up(supervisor: &Supervisor, name: &str) {
     let file = supervisor.config.with_file_name(format!("up-{name}"));
     supervisor.program.until(&format!("{name} is up"), |_| file.exists());
+    let pid = fs::read_to_string(&file).expect("a pid").trim().parse().expect("a pid");
     fs::remove_file(file).expect("removed");
+    let started = Line { name: name.to_owned(), pid: Some(pid), text: "started".to_owned() };
+    supervisor.program.until(&format!("{started:?}"), |_| supervisor.of(name).contains(&started));
 }
 
 fn statuses_are_told_and_services_restarted(stage: &Stage) {
@@ -305,7 +313,8 @@ fn hup_with_a_bad_file_changes_nothing(stage: &Stage) {
 
 /// It ends only when it is told to by a file, not by SIGTERM.
 fn stubborn(name: &str) -> String {
-    format!("{name} trap '' TERM; : >up-{name}; while test ! -e end; do sleep 0.05; done; rm end\n")
+    let tell = tell(name);
+    format!("{name} trap '' TERM; {tell}; while test ! -e end; do sleep 0.05; done; rm end\n")
 }
 
 fn hup_takes_back_a_service_that_is_stopping(stage: &Stage) {
