@@ -23,7 +23,7 @@ else
 fi
 
 tmp=$(mktemp -d) || exit 1
-server= other=
+server='' other=''
 cleanup() {
 	[ -n "$server" ] && kill -KILL "$server" 2>/dev/null
 	# With SIGTERM it takes along what it has started.
