@@ -3,12 +3,14 @@
 #
 # Builds the library, installs it into a temporary directory, compiles
 # examples/httpd.c from there with pkg-config alone, starts it on the loopback
-# interface, fetches pages, puts it under load, and stops it. What it starts
-# and writes is gone at the end; the exit status says whether all was well.
+# interface, fetches pages, puts it under load, changes a page under it, and
+# stops it. Then examples/supervise.c keeps services running, and
+# examples/follow.c follows a log through its rotation. What is started and
+# written is gone at the end; the exit status says whether all was well.
 #
 #   DURATION=5        seconds of load
 #   CONNECTIONS=200   clients at once
-#   HTTPD=program     drive this program instead of building one
+#   HTTPD=program     drive this program instead of building any
 set -u
 cd "$(dirname "$0")/.." || exit 1
 DURATION=${DURATION:-5} CONNECTIONS=${CONNECTIONS:-200}
@@ -21,9 +23,11 @@ else
 fi
 
 tmp=$(mktemp -d) || exit 1
-server=
+server='' other=''
 cleanup() {
 	[ -n "$server" ] && kill -KILL "$server" 2>/dev/null
+	# With SIGTERM it takes along what it has started.
+	[ -n "$other" ] && kill -TERM "$other" 2>/dev/null && wait "$other"
 	rm -rf "$tmp"
 }
 trap cleanup EXIT
@@ -32,7 +36,7 @@ trap 'exit 1' INT TERM
 step() { printf '\n== %s\n' "$*"; }
 fail() {
 	printf 'demo: FAILED: %s\n' "$*" >&2
-	[ -s "$tmp/err" ] && sed 's/^/  server: /' "$tmp/err" >&2
+	[ -s "$tmp/err" ] && sed 's/^/  said: /' "$tmp/err" >&2
 	exit 1
 }
 ok() { printf '  %s\n' "$*"; }
@@ -59,7 +63,7 @@ start() {
 	ok "$(head -n 1 "$tmp/out")"
 }
 
-# stop: SIGTERM makes the second thread trigger the USER event.
+# stop: by SIGTERM, which the server ignores but for its queue.
 gone() { ! kill -0 "$server" 2>/dev/null; }
 stop() {
 	local status
@@ -109,15 +113,17 @@ if [ -z "${HTTPD:-}" ]; then
 		{ cat "$tmp/build"; fail "make install"; }
 	(cd "$tmp/stage" && find . ! -type d | sort | sed 's/^/  /')
 
-	step "compile examples/httpd.c"
+	step "compile the examples"
 	export PKG_CONFIG_PATH=$tmp/stage/lib/pkgconfig
 	flags=$(pkg-config --cflags --libs libkqueue) || fail "pkg-config"
-	HTTPD=$tmp/httpd
-	# shellcheck disable=SC2086 # the flags are several words
-	cc -O2 -Wall -Wextra -Werror -pthread -o "$HTTPD" examples/httpd.c \
-		$flags || fail "cc"
+	for example in httpd supervise follow; do
+		# shellcheck disable=SC2086 # the flags are several words
+		cc -O2 -Wall -Wextra -Werror -o "$tmp/$example" \
+			examples/$example.c $flags || fail "cc"
+		ok "cc examples/$example.c \$(pkg-config --cflags --libs libkqueue)"
+	done
 	export LD_LIBRARY_PATH=$tmp/stage/lib
-	ok "cc -pthread examples/httpd.c \$(pkg-config --cflags --libs libkqueue)"
+	HTTPD=$tmp/httpd SUPERVISE=$tmp/supervise FOLLOW=$tmp/follow
 fi
 
 root=$tmp/root
@@ -252,5 +258,87 @@ cmp "$tmp/last" "$tmp/got" || fail "the last client got other bytes"
 ok "a response under way at the stop was finished"
 [ "$(total partial writes)" -gt 0 ] || fail "no write was ever partial"
 [ "$(total pauses)" -gt 0 ] || fail "it never ran out of descriptors"
+
+step "a page that changes under the server"
+page=$tmp/page.html
+echo "first" >"$page"
+start -f "$page"
+shows() { [ "$(get --fail "$url/")" = "$1" ]; }
+shows first || fail "GET / does not give the page"
+echo "written over" >"$page"
+until_true 20 "the page was not read again" shows "written over"
+ok "written in place: curl gets the new page"
+echo "put in its place" >"$tmp/next"
+mv "$tmp/next" "$page"
+until_true 20 "the new file was not noticed" shows "put in its place"
+ok "replaced by rename: curl gets the new file"
+echo "written over again" >"$page"
+until_true 20 "the new file is not watched" shows "written over again"
+ok "and that one is watched in turn"
+stop
+[ "$(total reloads)" -ge 3 ] || fail "reloads were not counted"
+
+# run PROGRAM ARGUMENT...: what the server was, for another program.
+run() {
+	: >"$tmp/err"
+	"$@" >"$tmp/out" 2>"$tmp/err" </dev/null &
+	other=$!
+}
+# end_of WHAT: by SIGTERM, with 0.
+end_of() {
+	local status pid=$other
+	kill -TERM "$pid" || fail "$1 had ended by itself"
+	wait "$pid"
+	status=$?
+	other=
+	[ $status -eq 0 ] || fail "$1 ended with status $status"
+}
+said() { [ "$(grep -c "$1" "$tmp/err")" -ge "$2" ]; }
+
+if [ -n "${SUPERVISE:-}" ]; then
+	step "services that are kept running"
+	printf 'web exec sleep 1000\nflaps exit 3\n' >"$tmp/services"
+	run "$SUPERVISE" -b 100 -m 400 "$tmp/services"
+	until_true 20 "no service was started" said '^supervise: web\[.*started' 1
+	pid=$(sed -n 's/^supervise: web\[\([0-9]*\)\]: started$/\1/p' "$tmp/err")
+	kill -KILL "$pid"
+	until_true 20 "it was not started again" \
+		said '^supervise: web\[.*started' 2
+	ok "$(grep "\[$pid\]: ended" "$tmp/err")"
+	until_true 20 "no back-off" said 'flaps: starts again in 400 ms' 2
+	ok "back-off:$(sed -n 's/.*flaps: starts again in \(.*\) ms/ \1/p' \
+		"$tmp/err" | head -n 4 | tr -d '\n') ms"
+	printf 'new exec sleep 1000\n' >"$tmp/services"
+	kill -HUP "$other"
+	until_true 20 "nothing new was started" \
+		said '^supervise: new\[.*started' 1
+	until_true 20 "web was not stopped" said 'web\[.*by signal 15' 1
+	ok "SIGHUP: $(grep 'new\[' "$tmp/err")"
+	end_of supervise
+	grep -q 'but kevent() said' "$tmp/err" && fail "a status differs"
+	ok "SIGTERM: $(tail -n 1 "$tmp/err")"
+
+	step "a log through its rotation"
+	echo 0 >"$tmp/log"
+	run "$FOLLOW" -n 1 "$tmp/log"
+	until_true 20 "nothing was printed" test -s "$tmp/out"
+	exec 3>>"$tmp/log"
+	for round in 1 2 3 4 5; do
+		mv "$tmp/log" "$tmp/log.$round"
+		for ((i = 0; i < 1000; i++)); do echo "$round old $i"; done >&3
+		exec 3>>"$tmp/log"
+		for ((i = 0; i < 1000; i++)); do echo "$round new $i"; done >&3
+		until_true 20 "rotation $round was missed" \
+			grep -q "^$round new 999\$" "$tmp/out"
+	done
+	exec 3>&-
+	end_of follow
+	cat "$tmp/log.1" "$tmp/log.2" "$tmp/log.3" "$tmp/log.4" "$tmp/log.5" \
+		"$tmp/log" | cmp - "$tmp/out" || fail "lines are missing or twice"
+	ok "five rotations, $(wc -l <"$tmp/out") lines, each once and in order"
+else
+	step "supervise and follow"
+	ok "skipped: HTTPD says what to drive"
+fi
 
 printf '\ndemo: all is well\n'

@@ -4,11 +4,14 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+# Debian keeps logrotate where only root looks.
+PATH=$PATH:/usr/sbin
+
 # One command stands for each package.
 packages=''
 for pair in cc:build-essential c++:build-essential make:build-essential \
 	nm:build-essential clang++:clang pkg-config:pkg-config curl:curl \
-	wrk:wrk valgrind:valgrind; do
+	wrk:wrk valgrind:valgrind logrotate:logrotate; do
 	command -v "${pair%%:*}" >/dev/null 2>&1 && continue
 	case " $packages " in
 	*" ${pair#*:} "*) ;;

@@ -2,6 +2,8 @@
 # need.sh TOOL...: ends with 1 and one line that names what is missing and how
 # Debian and Ubuntu install it.
 missing='' packages='' rust=''
+# Debian keeps logrotate where only root looks.
+PATH=$PATH:/usr/sbin
 add() {
 	missing="$missing $1"
 	case " $packages " in

@@ -3,12 +3,14 @@
  *
  * httpd - a small HTTP/1.1 server around one kqueue
  *
- *	httpd [-b address] [-d directory] [-p port] [-t seconds]
+ *	httpd [-b address] [-d directory | -f file] [-p port] [-t seconds]
  *
  * GET and HEAD for the files under a directory, or for two built-in pages,
- * "/" and "/large".  -p 0 takes any free port; the one in use is printed.
- * -t is how long a client may be silent.  SIGINT or SIGTERM ends it: responses
- * under way are finished first, a second signal cuts them off.
+ * "/" and "/large".  With -f the page "/" is that file, kept in memory and
+ * read again when it changes or is replaced.  -p 0 takes any free port; the
+ * one in use is printed.  -t is how long a client may be silent.  SIGINT or
+ * SIGTERM ends it: responses under way are finished first, a second signal
+ * cuts them off.
  *
  * What is in the queue:
  *
@@ -18,7 +20,10 @@
  *	TIMER	each client, under its socket's number: set anew whenever bytes
  *		move, so it fires after a silence
  *	TIMER	the listening socket's number, while accepting is paused
- *	USER	triggered by the thread that waits for signals
+ *	SIGNAL	SIGINT and SIGTERM, which are ignored otherwise
+ *	VNODE	the page's file, and its directory, where it may be replaced
+ *	TIMER	the directory's number, from a change of the page until the
+ *		page is read: a writer who has begun should get to finish
  *
  * udata is the client, or NULL for what belongs to the server.  Changes are
  * collected and go in with the next wait.  A client that is finished is closed
@@ -43,7 +48,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -64,13 +68,27 @@
 #define	PAUSE_MS	100		/* before accepting is tried again */
 #define	LINGER_MS	2000		/* for the client to close after us */
 #define	SPARE_FILES	16		/* descriptors that no client has */
-#define	STOP		1		/* ident of the USER event */
+#define	SETTLE_MS	50		/* from a change until we look */
+#define	PAGE_MAX	(64 * 1024 * 1024)
+
+/* FreeBSD reports a truncation as NOTE_ATTRIB alone. */
+#ifndef NOTE_TRUNCATE
+#define	NOTE_TRUNCATE	0
+#endif
 
 enum state {
 	READING,			/* waits for (the rest of) a request */
 	SENDING,			/* a response is on its way out */
 	DRAINING,			/* all is said; waits for the client's FIN */
 	DEAD				/* on the dead list, until the batch ends */
+};
+
+/* The file at "/".  Who is being sent an old one keeps it until it is out. */
+struct page {
+	char		*text;
+	off_t		len;
+	const char	*type;
+	int		users;
 };
 
 struct client {
@@ -90,6 +108,7 @@ struct client {
 	size_t		headlen;
 	int		file;		/* the body: a file, or -1 and memory */
 	char		*body;
+	struct page	*page;		/* that the body is in, or NULL */
 	off_t		pos;
 	off_t		left;
 };
@@ -118,10 +137,16 @@ static intptr_t	idle_ms = 15000;
 static size_t	nclients;
 static size_t	maxclients = SIZE_MAX;
 static uintmax_t batch = 1;
-static sigset_t	stopsignals;
 
 static struct kevent changes[NCHANGES];
 static int	nchanges;
+
+static const char *pagename;		/* of -f */
+static int	pagedir = -1;
+static int	pagefile = -1;		/* the file that the page is from */
+static struct stat pagestat;
+static int	settling;		/* its timer is set */
+static struct page *page;
 
 static char	*large;
 static char	welcome[] =
@@ -136,6 +161,7 @@ static struct {
 	uintmax_t	partial;	/* writes for which room was short */
 	uintmax_t	idle;
 	uintmax_t	pauses;
+	uintmax_t	reloads;
 } total;
 
 static void	client_kill(struct client *);
@@ -213,6 +239,15 @@ client_touch(struct client *c)
 }
 
 static void
+page_release(struct page *p)
+{
+	if (p == NULL || --p->users > 0)
+		return;
+	free(p->text);
+	free(p);
+}
+
+static void
 client_kill(struct client *c)
 {
 	if (c->state == DEAD)
@@ -235,6 +270,7 @@ client_reap(void)
 		close(c->fd);
 		if (c->file != -1)
 			close(c->file);
+		page_release(c->page);
 		free(c);
 		nclients--;
 		accept_resume();
@@ -515,7 +551,13 @@ serve_builtin(struct client *c, const char *target, int headonly)
 	const char *type;
 	off_t length;
 
-	if (strcmp(target, "/") == 0) {
+	if (strcmp(target, "/") == 0 && page != NULL) {
+		page->users++;
+		c->page = page;
+		c->body = page->text;
+		length = page->len;
+		type = page->type;
+	} else if (strcmp(target, "/") == 0) {
 		c->body = welcome;
 		length = (off_t)sizeof(welcome) - 1;
 		type = "text/html; charset=utf-8";
@@ -795,6 +837,8 @@ client_run(struct client *c)
 				close(c->file);
 				c->file = -1;
 			}
+			page_release(c->page);
+			c->page = NULL;
 			if (c->last) {
 				client_finish(c);
 				return;
@@ -854,6 +898,109 @@ client_idle(struct client *c)
 	client_kill(c);
 }
 
+/*
+ * Puts the file behind a descriptor into memory.  Its size is where it ends
+ * now; if that moves meanwhile, a note is on its way.
+ */
+static struct page *
+page_read(int fd, off_t size)
+{
+	struct page *p;
+	ssize_t n;
+
+	if (size > PAGE_MAX) {
+		errno = EFBIG;
+		return (NULL);
+	}
+	if ((p = calloc(1, sizeof(*p))) == NULL ||
+	    (p->text = malloc((size_t)size + 1)) == NULL) {
+		free(p);
+		return (NULL);
+	}
+	p->users = 1;
+	p->type = media_type(pagename);
+	while (p->len < size) {
+		n = pread(fd, p->text + p->len, (size_t)(size - p->len),
+		    p->len);
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n == -1) {
+			page_release(p);
+			return (NULL);
+		}
+		if (n == 0)
+			break;
+		p->len += n;
+	}
+	return (p);
+}
+
+/* Opens, watches and reads what has the page's name now: 0 or -1. */
+static int
+page_load(void)
+{
+	struct kevent kev;
+	struct page *fresh;
+	struct stat st;
+	int fd, saved;
+
+	/* O_NONBLOCK: a FIFO must not hold us up. */
+	fd = open(pagename, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd == -1)
+		return (-1);
+	fresh = NULL;
+	/* Watched before it is read: what changes after that is told. */
+	EV_SET(&kev, (uintptr_t)fd, EVFILT_VNODE, EV_ADD | EV_CLEAR,
+	    NOTE_WRITE | NOTE_EXTEND | NOTE_ATTRIB | NOTE_TRUNCATE |
+	    NOTE_DELETE | NOTE_RENAME | NOTE_LINK, 0, NULL);
+	if (kevent(kq, &kev, 1, NULL, 0, NULL) == -1 || fstat(fd, &st) == -1)
+		;
+	else if (!S_ISREG(st.st_mode))
+		errno = EINVAL;
+	else
+		fresh = page_read(fd, st.st_size);
+	if (fresh == NULL) {
+		saved = errno;
+		close(fd);
+		errno = saved;
+		return (-1);
+	}
+	/* close() takes the knote of the old file along. */
+	if (pagefile != -1)
+		close(pagefile);
+	page_release(page);
+	pagefile = fd;
+	pagestat = st;
+	page = fresh;
+	return (0);
+}
+
+/* A while ago something happened to the page. */
+static void
+page_settled(void)
+{
+	settling = 0;
+	if (page_load() == 0)
+		total.reloads++;
+	else
+		warn("%s: the old page stays", pagename);
+}
+
+static void
+page_changed(const struct kevent *kev)
+{
+	struct stat st;
+
+	/* Other files come and go in its directory, too. */
+	if (kev->ident == (uintptr_t)pagedir && (stat(pagename, &st) == -1 ||
+	    (st.st_dev == pagestat.st_dev && st.st_ino == pagestat.st_ino)))
+		return;
+	if (settling)
+		return;
+	settling = 1;
+	change(pagedir, EVFILT_TIMER, EV_ADD | EV_ONESHOT, SETTLE_MS, NULL);
+}
+
 /* The first time lets responses under way finish, the second does not. */
 static void
 stop(void)
@@ -899,11 +1046,19 @@ dispatch(const struct kevent *kev)
 	case EVFILT_TIMER:
 		if (c != NULL)
 			client_idle(c);
+		else if (pagedir != -1 && kev->ident == (uintptr_t)pagedir)
+			page_settled();
 		else
 			accept_resume();
 		break;
-	case EVFILT_USER:
+	case EVFILT_VNODE:
+		page_changed(kev);
+		break;
+	case EVFILT_SIGNAL:
 		stop();
+		/* data is how many came since we last looked. */
+		if (kev->data > 1)
+			stop();
 		break;
 	}
 }
@@ -927,21 +1082,30 @@ serve(void)
 	}
 }
 
-/* The other thread: its only way into the server is the USER event. */
-static void *
-wait_for_signals(void *arg)
+static void
+open_page_file(void)
 {
 	struct kevent kev;
-	int sig;
+	const char *slash;
+	char *dir;
 
-	(void)arg;
-	EV_SET(&kev, STOP, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
-	for (;;)
-		if (sigwait(&stopsignals, &sig) == 0 &&
-		    kevent(kq, &kev, 1, NULL, 0, NULL) == -1)
-			err(1, "cannot stop");
-	/* NOTREACHED */
-	return (NULL);
+	slash = strrchr(pagename, '/');
+	if (slash == NULL)
+		dir = strdup(".");
+	else
+		dir = strndup(pagename, (size_t)(slash - pagename) + 1);
+	if (dir == NULL)
+		err(1, NULL);
+	pagedir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (pagedir == -1)
+		err(1, "%s", dir);
+	free(dir);
+	EV_SET(&kev, (uintptr_t)pagedir, EVFILT_VNODE, EV_ADD | EV_CLEAR,
+	    NOTE_WRITE, 0, NULL);
+	if (kevent(kq, &kev, 1, NULL, 0, NULL) == -1)
+		err(1, "cannot watch the directory of %s", pagename);
+	if (page_load() == -1)
+		err(1, "%s", pagename);
 }
 
 static void
@@ -1024,8 +1188,8 @@ number(const char *text, long low, long high, const char *what)
 static void
 usage(void)
 {
-	fprintf(stderr, "usage: httpd [-b address] [-d directory] [-p port] "
-	    "[-t seconds]\n");
+	fprintf(stderr, "usage: httpd [-b address] [-d directory | -f file] "
+	    "[-p port] [-t seconds]\n");
 	exit(1);
 }
 
@@ -1034,16 +1198,18 @@ main(int argc, char **argv)
 {
 	const char *address = "127.0.0.1", *directory = NULL, *port = "8080";
 	struct kevent kev[2];
-	pthread_t thread;
-	int ch, error;
+	int ch;
 
-	while ((ch = getopt(argc, argv, "b:d:p:t:")) != -1)
+	while ((ch = getopt(argc, argv, "b:d:f:p:t:")) != -1)
 		switch (ch) {
 		case 'b':
 			address = optarg;
 			break;
 		case 'd':
 			directory = optarg;
+			break;
+		case 'f':
+			pagename = optarg;
 			break;
 		case 'p':
 			(void)number(optarg, 0, 65535, "port");
@@ -1055,41 +1221,43 @@ main(int argc, char **argv)
 		default:
 			usage();
 		}
-	if (optind != argc)
+	if (optind != argc || (directory != NULL && pagename != NULL))
 		usage();
 
-	/* Every thread inherits the mask, so only sigwait() sees these. */
-	sigemptyset(&stopsignals);
-	sigaddset(&stopsignals, SIGINT);
-	sigaddset(&stopsignals, SIGTERM);
-	if ((error = pthread_sigmask(SIG_BLOCK, &stopsignals, NULL)) != 0)
-		errx(1, "pthread_sigmask: %s", strerror(error));
+	/* The queue counts what is ignored, too. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 
-	open_root(directory);
-	listen_on(address, port);
 	if ((kq = kqueue()) == -1)
 		err(1, "kqueue");
-	EV_SET(&kev[0], (uintptr_t)listener, EVFILT_READ, EV_ADD, 0, 0, NULL);
-	EV_SET(&kev[1], STOP, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+	EV_SET(&kev[0], SIGINT, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+	EV_SET(&kev[1], SIGTERM, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
 	if (kevent(kq, kev, 2, NULL, 0, NULL) == -1)
-		err(1, "kevent");
-	if ((error = pthread_create(&thread, NULL, wait_for_signals,
-	    NULL)) != 0)
-		errx(1, "pthread_create: %s", strerror(error));
-
+		err(1, "signals");
+	if (pagename != NULL)
+		open_page_file();
+	open_root(directory);
+	/* It says that we listen: by then all of the above must work. */
+	listen_on(address, port);
+	EV_SET(&kev[0], (uintptr_t)listener, EVFILT_READ, EV_ADD, 0, 0, NULL);
+	if (kevent(kq, kev, 1, NULL, 0, NULL) == -1)
+		err(1, "listener");
 	serve();
 
-	pthread_cancel(thread);
-	pthread_join(thread, NULL);
 	client_reap();
 	close(kq);
 	if (rootdir != -1)
 		close(rootdir);
+	if (pagedir != -1) {
+		close(pagefile);
+		close(pagedir);
+	}
+	page_release(page);
 	free(large);
 	printf("stopped: %ju clients, %ju requests, %ju bytes, %ju partial "
-	    "writes, %ju silent clients, %ju pauses\n", total.clients,
-	    total.requests, total.bytes, total.partial, total.idle,
-	    total.pauses);
+	    "writes, %ju silent clients, %ju pauses, %ju reloads\n",
+	    total.clients, total.requests, total.bytes, total.partial,
+	    total.idle, total.pauses, total.reloads);
 	return (0);
 }
