@@ -25,6 +25,9 @@ _Static_assert(sizeof(struct kevent) == (sizeof(void *) == 8 ? 32 : 20),
     "struct kevent is not the frozen one");
 
 #define EVFILT_READ (-1)
+#define EVFILT_VNODE (-4)
+#define EVFILT_PROC (-5)
+#define EVFILT_SIGNAL (-6)
 #define EVFILT_TIMER (-7)
 #define EVFILT_USER (-11)
 
@@ -36,6 +39,8 @@ _Static_assert(sizeof(struct kevent) == (sizeof(void *) == 8 ? 32 : 20),
 #define EV_CLEAR 0x0020
 #define EV_ERROR 0x4000
 
+#define NOTE_WRITE 0x0002
+#define NOTE_EXIT 0x80000000
 #define NOTE_NSECONDS 0x0004
 #define NOTE_TRIGGER 0x01000000
 #define NOTE_FFCOPY 0xc0000000
@@ -86,7 +91,8 @@ extern const struct bench bench_ready, bench_many, bench_add_delete,
     bench_toggle_undo, bench_toggle_apart, bench_user, bench_user_one_call,
     bench_wake, bench_wake_one_cpu, bench_timers, bench_two_queues,
     bench_make_close, bench_memory, bench_descriptors, bench_idle_100, bench_idle_10k,
-    bench_rearm_1k, bench_rearm_100k, bench_due_1k, bench_due_100k;
+    bench_rearm_1k, bench_rearm_100k, bench_due_1k, bench_due_100k,
+    bench_signal, bench_signal_blocked, bench_process, bench_vnode;
 
 /* Each case runs in a child process: a failure reports and ends it. */
 _Noreturn void fail_at(const char *file, int line, const char *fmt, ...)
