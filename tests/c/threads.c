@@ -6,6 +6,9 @@
 #include "io.h"
 
 #include <semaphore.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 
 #define WAITERS 4
 #define LANES 4
@@ -1182,4 +1185,86 @@ TEST(first_queues_made_at_once_all_live)
 			CHECK_EQ(pthread_join(threads[i], NULL), 0);
 		_exit(0);
 	}
+}
+
+/*
+ * A call that collects nothing is no cancellation point, whatever the library
+ * must ask the system on the way, under its lock: none of these ends the
+ * thread, and the lock is free afterwards.
+ */
+struct doomed {
+	int kq, stream, counter, file, epoll, other, made;
+};
+
+static void
+change_all(const struct doomed *d, unsigned flags)
+{
+	const struct {
+		uintptr_t ident;
+		int filter;
+		unsigned fflags;
+	} changes[] = {
+	    {(uintptr_t)d->stream, EVFILT_READ, 0},
+	    {(uintptr_t)d->stream, EVFILT_WRITE, NOTE_LOWAT},
+	    {(uintptr_t)d->stream, EVFILT_EXCEPT, NOTE_OOB},
+	    {(uintptr_t)d->counter, EVFILT_READ, 0},
+	    {(uintptr_t)d->file, EVFILT_READ, 0},
+	    {(uintptr_t)d->file, EVFILT_VNODE, NOTE_WRITE},
+	    {(uintptr_t)d->epoll, EVFILT_READ, 0},
+	    {SIGUSR1, EVFILT_SIGNAL, 0},
+	    {(uintptr_t)getpid(), EVFILT_PROC, NOTE_EXIT},
+	    {0, EVFILT_FS, 0},
+	    {1, EVFILT_TIMER, 0},
+	    {1, EVFILT_USER, 0},
+	};
+	size_t i;
+	for (i = 0; i < sizeof changes / sizeof *changes; i++)
+		CHANGE(d->kq, changes[i].ident, changes[i].filter, flags,
+		    changes[i].fflags, changes[i].filter == EVFILT_TIMER ?
+		    100000 : 0, NULL);
+}
+
+static void *
+change_when_cancelled(void *arg)
+{
+	struct doomed *d = arg;
+	CHECK_EQ(pthread_cancel(pthread_self()), 0);
+	change_all(d, EV_ADD);
+	change_all(d, EV_DISABLE);
+	change_all(d, EV_ENABLE);
+	change_all(d, EV_DELETE);
+	change_all(d, EV_ADD | EV_CLEAR);
+	d->other = new_queue();
+	d->made = 1;
+	pthread_testcancel();
+	d->made = 2;
+	return NULL;
+}
+
+TEST(a_cancelled_thread_makes_changes_of_every_filter)
+{
+	struct doomed d = {.kq = new_queue()};
+	int sockets[2];
+	pthread_t thread;
+	void *result;
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+	d.stream = sockets[0];
+	d.counter = eventfd(3, 0);
+	d.file = nameless_file(0);
+	d.epoll = epoll_create1(EPOLL_CLOEXEC);
+	CHECK(d.counter >= 0 && d.epoll >= 0);
+	start(&thread, change_when_cancelled, &d);
+	CHECK_EQ(pthread_join(thread, &result), 0);
+	CHECK(result == PTHREAD_CANCELED);
+	CHECK_EQ(d.made, 1);
+	expect_none(d.other);
+	CHECK_EQ(close(d.other), 0);
+	change_all(&d, EV_DELETE);
+	expect_none(d.kq);
+	CHECK_EQ(close(d.epoll), 0);
+	CHECK_EQ(close(d.file), 0);
+	CHECK_EQ(close(d.counter), 0);
+	CHECK_EQ(close(sockets[0]), 0);
+	CHECK_EQ(close(sockets[1]), 0);
+	CHECK_EQ(close(d.kq), 0);
 }

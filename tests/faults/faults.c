@@ -575,6 +575,10 @@ syscall(long number, ...)
 		return -1;
 	if (number == SYS_waitid && fails(WAITID))
 		return -1;
+	if (number == SYS_ppoll && fails(POLL))
+		return -1;
+	if (number == SYS_preadv && fails(PREAD))
+		return -1;
 	if (number == SYS_sendto && fails(SEND))
 		return -1;
 	if (number == SYS_recvfrom && fails(RECV))

@@ -86,8 +86,13 @@ impl Private {
 
     /// The same of an open file.
     pub(super) fn of_file(fd: OwnedFd) -> Result<Private> {
-        let identity = Identity::of_file(fd.as_raw_fd())?;
-        Ok(Private::keep(fd, identity))
+        match Identity::of_file(fd.as_raw_fd()) {
+            Ok(identity) => Ok(Private::keep(fd, identity)),
+            Err(error) => {
+                shut(fd.into_raw_fd());
+                Err(error)
+            }
+        }
     }
 
     fn keep(fd: OwnedFd, identity: Identity) -> Private {
@@ -156,9 +161,62 @@ impl Drop for Private {
 /// Closes a number of ours. (If the program has closed it already, the kernel
 /// says so.) Through syscall(): close() is a cancellation point, and locks are
 /// held here.
-fn shut(number: Descriptor) {
+pub(super) fn shut(number: Descriptor) {
     // SAFETY: the number was made by this library, which closes it once.
     unsafe { libc::syscall(libc::SYS_close, number) };
+}
+
+/// Opens a file for reading. Through syscall(): open() is a cancellation point.
+pub(super) fn open(path: &std::ffi::CStr) -> Result<OwnedFd> {
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+    // SAFETY: a string that ends in NUL.
+    let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags) };
+    own(fd as libc::c_int)
+}
+
+/// Asks poll() and does not wait. Through syscall(): poll() is a cancellation
+/// point all the same, and locks are held here.
+pub(super) fn poll_now(watched: &mut [libc::pollfd]) -> Result<()> {
+    let mut none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    loop {
+        // SAFETY: as many pollfds as the slice has, one timespec, no mask.
+        let polled = unsafe {
+            libc::syscall(
+                libc::SYS_ppoll,
+                watched.as_mut_ptr(),
+                watched.len(),
+                &raw mut none,
+                core::ptr::null::<libc::sigset_t>(),
+                0usize,
+            )
+        };
+        match check(polled as libc::c_int) {
+            // Even one that does not wait is interrupted, if it finds nothing;
+            // the handler has run by now.
+            Err(Errno::EINTR) => {}
+            polled => return polled.map(|_| ()),
+        }
+    }
+}
+
+/// Sends no bytes at all to a socket. Through syscall(): send() is a
+/// cancellation point.
+pub(super) fn send_nothing(fd: Descriptor) -> Result<()> {
+    let nothing = core::ptr::null::<u8>();
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: no bytes are read from the null buffer, and no address.
+    let sent =
+        unsafe { libc::syscall(libc::SYS_sendto, fd, nothing, 0usize, flags, nothing, 0usize) };
+    check(sent as libc::c_int).map(|_| ())
+}
+
+/// Reads from a place in a file. Through syscall(), as above, and in pieces of
+/// memory: so the place is passed alike on all machines.
+pub(super) fn read_at(fd: Descriptor, room: &mut [u8], place: usize) -> Result<usize> {
+    let piece = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+    // SAFETY: one piece, of as many bytes as there is room.
+    let count = unsafe { libc::syscall(libc::SYS_preadv, fd, &raw const piece, 1, place, 0usize) };
+    usize::try_from(count).map_err(|_| last_error())
 }
 
 /// A file that is open for a moment, to be read; no call made with it is a
@@ -167,10 +225,7 @@ pub(super) struct Reading(Descriptor);
 
 impl Reading {
     pub(super) fn open(path: &std::ffi::CStr) -> Result<Reading> {
-        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-        // SAFETY: a string that ends in NUL.
-        let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags) };
-        check(fd as libc::c_int).map(Reading)
+        open(path).map(|fd| Reading(fd.into_raw_fd()))
     }
 
     /// What comes next; nothing at the end.

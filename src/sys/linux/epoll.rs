@@ -214,6 +214,7 @@ fn sleep(
     }
     let mut watched = libc::pollfd { fd: set, events: libc::POLLIN, revents: 0 };
     let no_mask = core::ptr::null::<libc::sigset_t>();
+    #[allow(clippy::disallowed_methods, reason = "here a thread may be cancelled")]
     let polled = match cancel {
         // SAFETY: one pollfd and one timespec, both alive.
         Cancel::Allowed => unsafe { libc::ppoll(&raw mut watched, 1, &raw const timeout, no_mask) },
@@ -245,6 +246,7 @@ fn sleep_millis(
     let most = most.clamp(1, BATCH) as libc::c_int;
     let events = events.as_mut_ptr();
     let no_mask = core::ptr::null::<libc::sigset_t>();
+    #[allow(clippy::disallowed_methods, reason = "here a thread may be cancelled")]
     let count = match cancel {
         // SAFETY: the kernel writes at most `most` events, and the array has
         // room for BATCH.

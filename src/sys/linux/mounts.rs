@@ -12,7 +12,7 @@
 //! device, what of it is mounted, and where; ids alone are given out again at
 //! once. A remount changes none of these.
 
-use super::descriptor::{Private, check, last_error, own};
+use super::descriptor::{self, Private};
 use super::epoll;
 use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, Mounts, Token};
@@ -205,10 +205,7 @@ impl Opens {
 
 /// The mounts that the calling thread sees: each thread can have its own.
 fn open() -> Result<Private> {
-    let path = c"/proc/thread-self/mountinfo";
-    // SAFETY: a string that ends in NUL.
-    let opened = own(unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) });
-    match opened {
+    match descriptor::open(c"/proc/thread-self/mountinfo") {
         Ok(fd) => Private::of_file(fd),
         Err(error @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EINTR)) => Err(error),
         // No /proc, or one that hides it.
@@ -219,15 +216,7 @@ fn open() -> Result<Private> {
 /// Has the list changed since one of these was last polled? All are polled.
 fn stirs<const N: usize>(numbers: [Descriptor; N]) -> Result<bool> {
     let mut watched = numbers.map(|fd| libc::pollfd { fd, events: libc::POLLPRI, revents: 0 });
-    loop {
-        // SAFETY: as many pollfds as the array has.
-        match check(unsafe { libc::poll(watched.as_mut_ptr(), N as libc::nfds_t, 0) }) {
-            // A poll that finds nothing is interrupted, though it does not wait.
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error),
-            Ok(_) => break,
-        }
-    }
+    descriptor::poll_now(&mut watched)?;
     Ok(watched.iter().any(|watched| watched.revents & libc::POLLPRI != 0))
 }
 
@@ -240,19 +229,12 @@ fn read(file: &Private, mounts: &mut Vec<u64>) -> Result<()> {
     loop {
         // By its place, not with a read of its own: should the number be a
         // stranger's by now, nothing is taken from a pipe or a socket.
-        // SAFETY: as many bytes as the array has.
-        let count =
-            unsafe { libc::pread(file.number(), bytes.as_mut_ptr().cast(), bytes.len(), offset) };
-        let Ok(count) = usize::try_from(count) else {
-            match last_error() {
-                Errno::EINTR => continue,
-                error => return Err(error),
-            }
+        let count = match descriptor::read_at(file.number(), &mut bytes, offset) {
+            Err(Errno::EINTR) => continue,
+            Ok(0) => break,
+            count => count?,
         };
-        if count == 0 {
-            break;
-        }
-        offset += count as libc::off_t;
+        offset += count;
         for byte in bytes.get(..count).unwrap_or_default() {
             if let Some(mount) = line.take(*byte) {
                 mounts.try_reserve(1).map_err(|_| Errno::ENOMEM)?;

@@ -8,7 +8,7 @@
 //! that asks after a refused connect() would be told success. What poll, the
 //! TCP state and the history of the watch tell is enough to name it.
 
-use super::descriptor::{EPOLL_NAME, ask_int, ask_option, fdinfo, file_name, lend};
+use super::descriptor::{self, EPOLL_NAME, ask_int, ask_option, fdinfo, file_name, lend};
 use super::epoll::readiness;
 use crate::errno::{Errno, Result};
 use crate::sys::{Class, Descriptor, Readiness, Sample, Side, Source};
@@ -409,21 +409,12 @@ fn sending(fd: Descriptor, kind: Kind, source: &mut Source) -> Result<Sending> {
         // Sending nothing to a UNIX stream sends nothing, takes no error away
         // and is refused once the side is shut. (To a seqpacket socket it
         // would send an empty record; nothing else tells there.)
-        Kind::UnixStream => {
-            // SAFETY: no bytes are read from the null buffer.
-            let sent = unsafe {
-                libc::send(fd, core::ptr::null(), 0, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
-            };
-            if sent == 0 {
-                return Ok(Sending::Open);
-            }
-            match super::descriptor::last_error() {
-                Errno::EPIPE => Ok(Sending::Shut),
-                Errno::ENOTCONN => Ok(Sending::NotYet),
-                Errno::EBADF => Err(Errno::EBADF),
-                _ => Ok(Sending::Open),
-            }
-        }
+        Kind::UnixStream => match descriptor::send_nothing(fd) {
+            Err(Errno::EPIPE) => Ok(Sending::Shut),
+            Err(Errno::ENOTCONN) => Ok(Sending::NotYet),
+            Err(Errno::EBADF) => Err(Errno::EBADF),
+            _ => Ok(Sending::Open),
+        },
         _ => Ok(Sending::Open),
     }
 }
@@ -468,16 +459,7 @@ impl TcpInfo {
 pub(super) fn poll_now(fd: Descriptor) -> Result<Readiness> {
     let events = libc::POLLIN | libc::POLLOUT | libc::POLLPRI | libc::POLLRDHUP;
     let mut watched = libc::pollfd { fd, events, revents: 0 };
-    loop {
-        // SAFETY: one pollfd, alive.
-        match super::descriptor::check(unsafe { libc::poll(&raw mut watched, 1, 0) }) {
-            // Even a poll that does not wait is interrupted, if it finds
-            // nothing; the handler has run by now.
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error),
-            Ok(_) => break,
-        }
-    }
+    descriptor::poll_now(core::slice::from_mut(&mut watched))?;
     if watched.revents & libc::POLLNVAL != 0 {
         return Err(Errno::EBADF);
     }

@@ -2,10 +2,10 @@
 //! has become of it.
 
 use super::super::descriptor::{file_name, lend};
-use super::super::inotify::Role;
-use super::super::notes::{self, Change, State};
-use super::super::watches::Hook;
 use super::NONE;
+use super::inotify::Role;
+use super::notes::{self, Change, State};
+use super::watches::Hook;
 use crate::errno::{Errno, Result};
 use crate::event::{NOTE_DELETE, NOTE_REVOKE};
 use crate::sys::{Class, Descriptor, FileNotes, Token};

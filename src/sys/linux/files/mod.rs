@@ -13,17 +13,23 @@
 //! until the mark that it put behind them.
 
 mod entry;
+mod inotify;
+mod instance;
 mod news;
+mod notes;
+mod of_queue;
+mod shared;
+mod watches;
 
-pub(super) use entry::{Entry, is_unheard};
+use entry::{Entry, is_unheard};
 
-use super::inotify::{Letter, Role};
-use super::instance::Instance;
 use super::knocker::Knock;
-use super::watches::Watches;
 use crate::errno::{Errno, Result};
 use crate::sys::{Class, Descriptor, FileNotes, Token};
 use entry::Notes;
+use inotify::{Letter, Role};
+use instance::Instance;
+use watches::Watches;
 
 /// No entry.
 pub(super) const NONE: u32 = u32::MAX;

@@ -1,9 +1,9 @@
 //! News of files: what the instance says, given to the entries that it is
 //! about, and their hints.
 
-use super::super::inotify::Role;
-use super::super::notes::Change;
-use super::super::watches::hook_of;
+use super::inotify::Role;
+use super::notes::Change;
+use super::watches::hook_of;
 use super::{Entry, Files, NONE};
 use crate::sys::Token;
 

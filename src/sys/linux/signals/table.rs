@@ -23,7 +23,7 @@ use crate::errno::{Errno, Result};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sys::Mutex;
 use crate::sys::linux::knocker::Knock;
-use crate::sys::linux::process::PerProcess;
+use crate::sys::linux::per_process::PerProcess;
 
 /// So many dispositions of one signal are told apart. A program that has more
 /// is not counted for with the later ones.

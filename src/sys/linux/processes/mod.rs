@@ -6,8 +6,10 @@
 //! a descriptor, the core looks by the clock, and the process is known by its
 //! number and the time it began.
 
+pub(super) mod connector;
+mod exit;
+
 use super::descriptor::{Private, check, own};
-use super::exit;
 use super::probe::poll_now;
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicBool, Ordering};
@@ -151,6 +153,15 @@ fn open(pid: i32) -> Result<Private> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// The wait status, if the process behind a descriptor of the application's has
+/// ended.
+pub(super) fn exit_of(fd: Descriptor) -> Result<Option<Exit>> {
+    if !poll_now(fd)?.has(Readiness::IN) {
+        return Ok(None);
+    }
+    Ok(Some(exit::by_pidfd(fd, process_of(fd)?)))
 }
 
 /// The process behind a descriptor of the application's. EINVAL: there is none,

@@ -4,8 +4,8 @@
 //! its mask is the union of what its entries want. Each entry has two hooks:
 //! one to hang on the watch of its own inode, one for that of its parent.
 
-use super::files::{Entry, NONE};
 use super::inotify::Role;
+use super::{Entry, NONE};
 use crate::errno::{Errno, Result};
 
 const NO_WATCH: i32 = -1;

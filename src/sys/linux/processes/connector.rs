@@ -11,7 +11,8 @@
 //! or say nothing at all: without an answer to the first request there is no
 //! connector.
 
-use super::descriptor::{Private, check, last_error, own};
+use super::super::Native;
+use super::super::descriptor::{Private, check, last_error, own};
 use super::exit;
 use crate::clock::Moment;
 use crate::errno::{Errno, Result};
@@ -46,7 +47,7 @@ struct Telling {
 }
 
 #[derive(Debug)]
-pub(super) struct Connector {
+pub(in crate::sys::linux) struct Connector {
     line: Option<Line>,
     followers: Vec<Follower>,
     telling: Option<Telling>,
@@ -65,17 +66,17 @@ struct Line {
 }
 
 impl Connector {
-    pub(super) const fn new() -> Connector {
+    pub(in crate::sys::linux) const fn new() -> Connector {
         Connector { line: None, followers: Vec::new(), telling: None, lost: false }
     }
 
-    pub(super) fn number(&self) -> Option<i32> {
+    pub(in crate::sys::linux) fn number(&self) -> Option<i32> {
         self.line.as_ref().map(|line| line.socket.number())
     }
 
     /// Begins to follow. `enter` puts the socket, if it is made now, into the
     /// set.
-    pub(super) fn follow(
+    pub(in crate::sys::linux) fn follow(
         &mut self,
         pid: i32,
         token: Token,
@@ -95,7 +96,7 @@ impl Connector {
                 ahead
             }
         };
-        let now = super::Native::now().0.saturating_add_signed(ahead.saturating_neg());
+        let now = Native::now().0.saturating_add_signed(ahead.saturating_neg());
         let since = if born { 0 } else { now };
         let follower = Follower { pid, token, since };
         match self.find(follower.key()) {
@@ -112,7 +113,12 @@ impl Connector {
 
     /// Stops following; the last one to go closes the socket. `leave` takes it
     /// out of the set.
-    pub(super) fn unfollow(&mut self, pid: i32, token: Token, leave: impl FnOnce(i32)) {
+    pub(in crate::sys::linux) fn unfollow(
+        &mut self,
+        pid: i32,
+        token: Token,
+        leave: impl FnOnce(i32),
+    ) {
         if let Ok(at) = self.find((pid, token.slot)) {
             self.followers.remove(at);
         }
@@ -138,14 +144,14 @@ impl Connector {
     }
 
     /// Forgets everything, and the room for it.
-    pub(super) fn retire(&mut self) {
+    pub(in crate::sys::linux) fn retire(&mut self) {
         self.hang_up();
         self.followers = Vec::new();
     }
 
     /// In a forked child: closes the number alone, and gives no memory back.
     /// What is sent would end the parent's listening.
-    pub(super) fn disown(&mut self) {
+    pub(in crate::sys::linux) fn disown(&mut self) {
         self.line = None;
         self.telling = None;
         self.followers.clear();
@@ -154,16 +160,16 @@ impl Connector {
     /// Is this the number of a child that is just being told of, and does it
     /// belong to a later process by now? Only after a long time, in which the
     /// numbers can have gone round, is that worth a question.
-    pub(super) fn is_anothers(&self, pid: i32) -> bool {
+    pub(in crate::sys::linux) fn is_anothers(&self, pid: i32) -> bool {
         let (Some(telling), Some(line)) = (&self.telling, &self.line) else { return false };
-        let now = super::Native::now().0.saturating_add_signed(line.ahead.saturating_neg());
+        let now = Native::now().0.saturating_add_signed(line.ahead.saturating_neg());
         telling.deed == Deed::Forked(pid)
             && now.saturating_sub(telling.at) > ROUND
             && exit::began_after(pid, telling.at)
     }
 
     /// The next deed of somebody who is followed. `None`: for now that was all.
-    pub(super) fn next(&mut self) -> Option<(Token, Deed)> {
+    pub(in crate::sys::linux) fn next(&mut self) -> Option<(Token, Deed)> {
         loop {
             if let Some(told) = self.tell() {
                 return Some(told);
@@ -309,11 +315,11 @@ impl Line {
     fn open() -> Result<Line> {
         let line = Line { socket: connect().map_err(refusal)?, ahead: 0 };
         // Unlike any that others send: the answers to theirs come here too.
-        let before = super::Native::now();
+        let before = Native::now();
         let cookie = (before.0 as u32).wrapping_mul(0x9e37_79b9) ^ line.socket.number() as u32;
         line.send(&Request::new(LISTEN, None, cookie)).map_err(refusal)?;
         let answered = line.answer(cookie)?;
-        let ahead = super::Native::now().0.wrapping_sub(answered.0).cast_signed();
+        let ahead = Native::now().0.wrapping_sub(answered.0).cast_signed();
         // No answer is to be had to this one: NONE is not among the events
         // asked for. Before 6.6 it is passed over, and all events come.
         line.request(&Request::new(LISTEN, Some(FORK | EXEC | EXIT), 0));

@@ -1,8 +1,8 @@
 //! The inotify instance that a queue uses: its own, or the shared one.
 
-use super::epoll;
+use super::super::epoll;
+use super::super::knocker::Knock;
 use super::inotify::{Inotify, LETTERS, Letter, Role};
-use super::knocker::Knock;
 use super::shared::{self, Member, Owner};
 use crate::errno::{Errno, Result};
 use crate::sys::Descriptor;

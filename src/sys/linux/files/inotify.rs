@@ -3,7 +3,7 @@
 //! A watch goes through /proc/self/fd/N and so follows the open file, also
 //! when it is renamed or unlinked. Two descriptors of one inode share a watch.
 
-use super::descriptor::{Private, ask_int, check, own, proc_path, proc_path_to};
+use super::super::descriptor::{Private, ask_int, check, own, proc_path, proc_path_to};
 use super::notes::Change;
 use crate::errno::{Errno, Result};
 use crate::sys::Descriptor;

@@ -13,12 +13,12 @@
 //! taken under it. A mailbox does not grow without bounds: a queue that does
 //! not look for long has lost the detail, as when the kernel's queue overflows.
 
-use super::descriptor::Private;
-use super::epoll;
+use super::super::descriptor::Private;
+use super::super::epoll;
+use super::super::knocker::Knock;
+use super::super::per_process::PerProcess;
 use super::inotify::{Inotify, Letter, NAME, Role};
-use super::knocker::Knock;
 use super::notes::Change;
-use super::process::PerProcess;
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicI32, Ordering};
 use crate::sys::{Descriptor, Mutex};

@@ -1,0 +1,106 @@
+//! From what a wait found to the hints of the contract.
+
+use super::Native;
+use super::descriptor::Private;
+use super::epoll::{
+    self, ALARM, BELL, BLOCKED, Batch, DEEDS, FILES, KNOCK, MOUNTS, SECOND, SIGNALS, THIRD, unpack,
+};
+use super::mounts::Telling;
+use super::signals::Walk;
+use crate::errno::{Errno, Result};
+use crate::sys::{Hint, Readiness};
+
+/// What a wait found, and where it leads.
+pub(crate) struct Found {
+    pub(super) first: Batch,
+    nested: Batch,
+    telling: Telling,
+    signals: Walk,
+}
+
+impl Found {
+    pub(super) fn new() -> Found {
+        Found {
+            first: Batch::new(),
+            nested: Batch::new(),
+            telling: Telling::NOTHING,
+            signals: Walk::DONE,
+        }
+    }
+}
+
+impl Native {
+    /// Looks after signals and mounts; are there hints now?
+    pub(super) fn look_around(&mut self, found: &mut Found) -> Result<bool> {
+        let mut hints = false;
+        if !self.signals.is_empty() {
+            let (signals, place) = self.signals()?;
+            let walk = signals.attend(place)?;
+            found.signals = walk.unwrap_or(Walk::DONE);
+            hints = walk.is_some();
+        }
+        // What has been found is handed over first; the rest is still there.
+        match self.mounts.look() {
+            Err(error) if !hints => return Err(error),
+            _ => {}
+        }
+        Ok(self.mounts.tell(&mut found.telling) || hints)
+    }
+
+    /// The next of what was found.
+    #[inline]
+    pub(super) fn hint(&mut self, found: &mut Found) -> Result<Option<Hint>> {
+        loop {
+            if let Some(event) = found.nested.next() {
+                let (_, token) = unpack(event.u64);
+                return Ok(Some(Hint::Watched(token, epoll::readiness(event.events))));
+            }
+            if let Some(token) = self.files.next() {
+                return Ok(Some(Hint::Watched(token, Readiness::IN)));
+            }
+            if let Some(token) = self.signals.next(&mut found.signals) {
+                return Ok(Some(Hint::Watched(token, Readiness::IN)));
+            }
+            if let Some(token) = self.mounts.next(&mut found.telling) {
+                return Ok(Some(Hint::Watched(token, Readiness::IN)));
+            }
+            let Some(event) = found.first.next() else { return Ok(None) };
+            let (cookie, token) = unpack(event.u64);
+            if cookie != self.cookie {
+                return Err(Errno::EBADF);
+            }
+            match token.slot {
+                BELL => {
+                    self.files.glance();
+                    return Ok(Some(Hint::Bell));
+                }
+                ALARM => return Ok(Some(Hint::Alarm)),
+                slot @ (SECOND | THIRD) => {
+                    // Nothing there is normal: another thread has had it. All
+                    // there is is taken, room or not, for this one entry of
+                    // the first set stands for as many knotes.
+                    let set = if slot == SECOND { &self.second } else { &self.third };
+                    let Some(set) = set.as_ref().map(Private::number) else { continue };
+                    // Nor does failing lose anything: the set is level in the
+                    // first, and what came beside it must still be handed over.
+                    let _ = found.nested.fill(|events| epoll::poll(set, events, epoll::BATCH));
+                }
+                FILES => self.files.read(),
+                // What is there is asked for after each wait.
+                DEEDS => {}
+                KNOCK => self.knocked(),
+                SIGNALS => found.signals = self.signals.rung(),
+                BLOCKED => {
+                    self.signals.take_blocked();
+                    found.signals = self.signals.rung();
+                }
+                MOUNTS => {
+                    // If it cannot be read now, the next call attends to it.
+                    let _ = self.mounts.look();
+                    self.mounts.tell(&mut found.telling);
+                }
+                _ => return Ok(Some(Hint::Watched(token, epoll::readiness(event.events)))),
+            }
+        }
+    }
+}

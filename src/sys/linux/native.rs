@@ -1,0 +1,468 @@
+//! One queue's kernel objects, and the contract over them.
+
+use super::descriptor::{self, Private};
+use super::epoll::{self, ALARM, BELL, DEEDS, MOUNTS, SECOND, mask, pack, pack_private};
+use super::files::Files;
+use super::hints::Found;
+use super::knocker::Knocker;
+use super::mounts::MountTable;
+use super::probe::{self, Kind};
+use super::processes::connector::Connector;
+use super::processes::{self, Processes};
+use super::sets::{IN_FILES, IN_SECOND, IN_THIRD, leave, replaced};
+use super::signals::{self, Signals};
+use super::{clock, doorbell, timerfd};
+use crate::clock::{Moment, Patience, Span};
+use crate::errno::{Errno, Result};
+use crate::sync::{AtomicU32, Ordering};
+use crate::sys::{
+    Arm, Bell, Cancel, Deed, Descriptor, Exit, FileNotes, Hint, Mounts, Platform, Readiness,
+    Sample, Side, Source, Token, Watched,
+};
+use core::ffi::c_uint;
+
+/// One queue's kernel objects.
+#[derive(Debug)]
+pub(crate) struct Native {
+    /// The application's number for the set. Not ours to close.
+    pub(super) number: Descriptor,
+    proved: bool,
+    pub(super) cookie: u16,
+    pub(super) doorbell: Option<Private>,
+    alarm: Option<Private>,
+    pub(super) second: Option<Private>,
+    pub(super) third: Option<Private>,
+    /// Before the knocker: whoever may knock must know that it goes.
+    pub(super) files: Files,
+    pub(super) knocker: Option<Knocker>,
+    pub(super) mounts: MountTable,
+    processes: Processes,
+    connector: Connector,
+    pub(super) signals: Signals,
+}
+
+/// Where a thread waits.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Waiter {
+    number: Descriptor,
+}
+
+/// What it takes to ring.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Ringer {
+    number: Descriptor,
+    doorbell: Descriptor,
+    data: u64,
+}
+
+impl Platform for Native {
+    type Waiter = Waiter;
+    type Ringer = Ringer;
+    type Found = Found;
+
+    const BATCH: usize = epoll::BATCH;
+    const SIGNALS: i32 = signals::LAST;
+
+    fn open(spare: Option<Native>) -> Result<(Native, Descriptor)> {
+        // The private descriptor first: kqueue() returns the lowest number.
+        let kept = spare.and_then(|spare| spare.doorbell);
+        let doorbell = match kept.filter(Private::is_ours) {
+            Some(doorbell) => doorbell,
+            None => doorbell::create()?,
+        };
+        static COOKIES: AtomicU32 = AtomicU32::new(1);
+        let cookie = COOKIES.fetch_add(1, Ordering::Relaxed) as u16;
+        let number = epoll::create()?;
+        if let Err(error) = doorbell::hang(number, &doorbell, pack_private(cookie, BELL)) {
+            Native::close(number);
+            return Err(error);
+        }
+        let native = Native {
+            number,
+            proved: true,
+            cookie,
+            doorbell: Some(doorbell),
+            alarm: None,
+            second: None,
+            third: None,
+            knocker: None,
+            files: Files::new(),
+            mounts: MountTable::new(),
+            processes: Processes::new(),
+            connector: Connector::new(),
+            signals: Signals::new(),
+        };
+        Ok((native, number))
+    }
+
+    fn close(number: Descriptor) {
+        descriptor::shut(number);
+    }
+
+    fn answers_to(&self, number: Descriptor) -> bool {
+        self.doorbell.as_ref().is_some_and(|doorbell| epoll::contains(number, doorbell))
+    }
+
+    fn owns(&self, number: Descriptor) -> bool {
+        let private = [&self.doorbell, &self.alarm, &self.second, &self.third];
+        private.into_iter().flatten().any(|fd| fd.number() == number)
+            || self.knocker.as_ref().is_some_and(|knocker| knocker.number() == number)
+            || self.files.number() == Some(number)
+            || self.mounts.owns(number)
+            || self.connector.number() == Some(number)
+            || self.processes.owns(number)
+            || self.signals.owns(number)
+    }
+
+    fn reach(&mut self, number: Descriptor) {
+        self.number = number;
+        self.proved = false;
+    }
+
+    fn prove(&mut self) -> bool {
+        self.proved = self.proved || self.answers_to(self.number);
+        self.proved
+    }
+
+    fn retire(&mut self) {
+        self.alarm = None;
+        self.second = None;
+        self.third = None;
+        self.files = Files::new();
+        self.knocker = None;
+        self.mounts = MountTable::new();
+        self.processes = Processes::new();
+        self.connector.retire();
+        self.signals.retire();
+        // One that found no place above is in the application's way.
+        self.doorbell = self.doorbell.take().filter(Private::is_high);
+    }
+
+    fn disown(&mut self) {
+        self.doorbell = None;
+        self.alarm = None;
+        self.second = None;
+        self.third = None;
+        self.knocker = None;
+        self.files.disown();
+        self.mounts.disown();
+        self.processes.disown();
+        self.connector.disown();
+        self.signals.disown();
+    }
+
+    fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source> {
+        match side {
+            Side::Write if Kind::is_queue(fd)? => return Err(Errno::EINVAL),
+            Side::Except if !descriptor::is_socket(fd)? => return Err(Errno::EINVAL),
+            _ => {}
+        }
+        let mut source = Source { repeats: true, wakes: true, notes: 0, place: 0 };
+        match self.enter(fd, side, mask(side, arm), pack(self.cookie, token)) {
+            Ok(set) => {
+                source.notes = set;
+                self.proved = true;
+                Ok(source)
+            }
+            Err(Errno::EPERM) => {
+                source.repeats = false;
+                source.notes = IN_FILES;
+                source.place = self.files.insert(fd, token)?;
+                self.arm_file(fd, side, &mut source, arm);
+                Ok(source)
+            }
+            // A nest deeper than the kernel allows, or a loop.
+            Err(Errno::ELOOP) => Err(Errno::EINVAL),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn rearm(
+        &mut self,
+        fd: Descriptor,
+        side: Side,
+        source: &mut Source,
+        arm: Arm,
+        token: Token,
+    ) -> Result<()> {
+        if source.notes & IN_FILES != 0 {
+            self.verify_file(fd, source.place)?;
+            self.arm_file(fd, side, source, arm);
+            return Ok(());
+        }
+        let set = self.set_of(source)?;
+        epoll::modify(set, fd, mask(side, arm), pack(self.cookie, token)).map_err(replaced)?;
+        self.proved |= source.notes & (IN_SECOND | IN_THIRD) == 0;
+        Ok(())
+    }
+
+    fn unwatch(&mut self, fd: Descriptor, source: Source, _token: Token) -> Result<()> {
+        if source.notes & IN_FILES != 0 {
+            return self.unwatch_file(fd, source);
+        }
+        epoll::remove(self.set_of(&source)?, fd).map_err(replaced)?;
+        self.proved |= source.notes & (IN_SECOND | IN_THIRD) == 0;
+        Ok(())
+    }
+
+    fn verify(&mut self, fd: Descriptor, source: &Source) -> Result<()> {
+        // To look for an entry without touching it, ask to make it. Should that
+        // succeed, and somebody find it, it leads to nothing.
+        let set = self.set_of(source)?;
+        match epoll::add(set, fd, mask(Side::Read, Arm::Off), self.private(SECOND)) {
+            Err(Errno::EEXIST) => Ok(()),
+            Err(error) => Err(replaced(error)),
+            Ok(()) => {
+                epoll::remove(set, fd)?;
+                Err(Errno::ENOENT)
+            }
+        }
+    }
+
+    fn supplants(&self, new: &Source, old: &Source) -> bool {
+        // A set takes a number in once, unless it is another file by now. In
+        // different sets, or among the files, they cannot meet.
+        let set = IN_SECOND | IN_THIRD | IN_FILES;
+        new.notes & IN_FILES == 0 && new.notes & set == old.notes & set
+    }
+
+    fn sample(
+        &mut self,
+        fd: Descriptor,
+        side: Side,
+        source: &mut Source,
+        seen: Option<Readiness>,
+    ) -> Result<Sample> {
+        if source.notes & IN_FILES != 0 {
+            return self.sample_file(fd, side, source);
+        }
+        probe::sample(fd, side, source, seen)
+    }
+
+    fn watch_mounts(&mut self, token: Token) -> Result<Mounts> {
+        // The wakers must not end up in a stranger's set.
+        if !self.prove() {
+            return Err(Errno::EBADF);
+        }
+        let data = self.private(MOUNTS);
+        self.mounts.watch(token, self.number, data)
+    }
+
+    fn unwatch_mounts(&mut self, token: Token) {
+        self.mounts.unwatch(token);
+    }
+
+    fn mounts(&mut self) -> Result<Mounts> {
+        self.mounts.counts()
+    }
+
+    fn watch_file(&mut self, fd: Descriptor, want: c_uint, token: Token) -> Result<Source> {
+        let place = self.files.insert_noted(fd, want, token)?;
+        // Without an instance the entry is looked at by the clock.
+        if self.instance(fd).is_ok() {
+            self.files.listen(place);
+        }
+        Ok(Source { repeats: false, wakes: self.files.hears(place), notes: IN_FILES, place })
+    }
+
+    fn want_file(&mut self, fd: Descriptor, source: &mut Source, want: c_uint) -> Result<()> {
+        self.verify_file(fd, source.place)?;
+        self.files.want(source.place, want);
+        source.wakes = self.files.hears(source.place);
+        Ok(())
+    }
+
+    fn file_notes(&mut self, fd: Descriptor, source: &mut Source) -> Result<FileNotes> {
+        source.wakes = self.files.hears(source.place);
+        self.files.collected(fd, source.place)
+    }
+
+    fn forget_file_notes(&mut self, source: &Source) {
+        self.files.forget_collected(source.place);
+    }
+
+    fn unwatch_file(&mut self, fd: Descriptor, source: Source) -> Result<()> {
+        let verified = self.files.verify(fd, source.place);
+        self.files.remove(source.place);
+        match verified {
+            Err(Errno::EBADF | Errno::ENOENT) => verified,
+            // Not knowing does not keep it from going.
+            _ => Ok(()),
+        }
+    }
+
+    fn watch_signal(&mut self, signal: i32, token: Token, on: bool) -> Result<()> {
+        // The descriptors must not go into a stranger's set.
+        if !self.prove() {
+            return Err(Errno::EBADF);
+        }
+        let (signals, place) = self.signals()?;
+        signals.watch(signal, token, on, place)
+    }
+
+    fn arm_signal(&mut self, signal: i32, token: Token, on: bool) {
+        self.signals.arm(signal, token, on);
+    }
+
+    fn unwatch_signal(&mut self, signal: i32, token: Token) {
+        self.signals.unwatch(signal, token);
+    }
+
+    fn count_signal(&mut self, signal: i32, token: Token) -> u64 {
+        self.signals.count(signal, token)
+    }
+
+    fn is_missed(&self) -> bool {
+        !self.signals.is_empty()
+    }
+
+    fn watch_process(&mut self, pid: i32, token: Token) -> Result<Watched> {
+        // To add is what would also succeed on a stranger's set.
+        if !self.prove() {
+            return Err(Errno::EBADF);
+        }
+        if self.connector.is_anothers(pid) {
+            return Err(Errno::ESRCH);
+        }
+        let (set, data) = (self.number, pack(self.cookie, token));
+        self.processes.watch(pid, |pidfd| epoll::add(set, pidfd, libc::EPOLLIN as u32, data))
+    }
+
+    fn unwatch_process(&mut self, watched: Watched) {
+        let set = self.number;
+        self.processes.unwatch(watched.place, |pidfd| leave(set, pidfd));
+    }
+
+    fn process_exit(&mut self, watched: &Watched) -> Result<Option<Exit>> {
+        self.processes.exit(watched.place)
+    }
+
+    fn watch_procdesc(&mut self, fd: Descriptor, arm: Arm, token: Token) -> Result<(Source, i32)> {
+        let pid = processes::process_of(fd)?.unwrap_or(0);
+        // The third set: EXCEPT takes no such descriptor, READ and WRITE do.
+        let events = mask(Side::Read, arm);
+        let set = self.enter(fd, Side::Except, events, pack(self.cookie, token));
+        // A directory of /proc passes for a process too, with some calls.
+        let notes =
+            set.map_err(|error| if error == Errno::EPERM { Errno::EINVAL } else { error })?;
+        self.proved = true;
+        Ok((Source { repeats: true, wakes: true, notes, place: 0 }, pid))
+    }
+
+    fn procdesc_exit(&mut self, fd: Descriptor) -> Result<Option<Exit>> {
+        processes::exit_of(fd)
+    }
+
+    fn follow(&mut self, pid: i32, token: Token, born: bool) -> Result<()> {
+        if !self.prove() {
+            return Err(Errno::EBADF);
+        }
+        let (set, data) = (self.number, self.private(DEEDS));
+        let enter = |socket| epoll::add(set, socket, libc::EPOLLIN as u32, data);
+        self.connector.follow(pid, token, born, enter)
+    }
+
+    fn unfollow(&mut self, pid: i32, token: Token) {
+        let set = self.number;
+        self.connector.unfollow(pid, token, |socket| leave(set, socket));
+    }
+
+    fn next_deed(&mut self) -> Option<(Token, Deed)> {
+        self.connector.next()
+    }
+
+    fn bell(&mut self, bell: Bell) -> Result<()> {
+        let Some(doorbell) = &self.doorbell else { return Err(Errno::EBADF) };
+        doorbell::set(self.number, doorbell.number(), bell, self.private(BELL))?;
+        self.proved = true;
+        Ok(())
+    }
+
+    fn prepare_alarm(&mut self) -> Result<()> {
+        if self.alarm.is_some() {
+            return Ok(());
+        }
+        let alarm = timerfd::create()?;
+        let data = self.private(ALARM);
+        epoll::add(self.number, alarm.number(), libc::EPOLLIN as u32, data)?;
+        self.proved = true;
+        self.alarm = Some(alarm);
+        Ok(())
+    }
+
+    fn alarm(&mut self, at: Option<Moment>) -> Result<()> {
+        self.prepare_alarm()?;
+        self.alarm.as_ref().map_or(Ok(()), |alarm| timerfd::set(alarm, at))
+    }
+
+    fn ringer(&self) -> Ringer {
+        let doorbell = self.doorbell.as_ref().map_or(-1, Private::number);
+        Ringer { number: self.number, doorbell, data: self.private(BELL) }
+    }
+
+    fn ring(ringer: Ringer) -> Result<()> {
+        doorbell::set(ringer.number, ringer.doorbell, Bell::Ring, ringer.data)
+    }
+
+    #[inline]
+    fn now() -> Moment {
+        Moment(clock(libc::CLOCK_MONOTONIC))
+    }
+
+    fn wall() -> Span {
+        Span(clock(libc::CLOCK_REALTIME))
+    }
+
+    fn is_open(&self, fd: Descriptor) -> bool {
+        descriptor::is_open(fd)
+    }
+
+    fn waiter(number: Descriptor) -> Waiter {
+        Waiter { number }
+    }
+
+    fn found() -> Found {
+        Found::new()
+    }
+
+    #[inline]
+    fn wait(
+        waiter: Waiter,
+        found: &mut Found,
+        most: usize,
+        patience: Patience,
+        cancel: Cancel,
+    ) -> Result<usize> {
+        let Waiter { number } = waiter;
+        let waited = found.first.fill(|events| epoll::wait(number, events, most, patience, cancel));
+        match waited {
+            Ok(()) => Ok(found.first.left()),
+            // The number is something else by now.
+            Err(Errno::EINVAL) => Err(Errno::EBADF),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[inline]
+    fn about_to_wait() {
+        signals::about_to_wait();
+    }
+
+    fn interrupted_in_vain() -> bool {
+        signals::interrupted_in_vain()
+    }
+
+    fn attend(&mut self, found: &mut Found) -> Result<bool> {
+        self.look_around(found)
+    }
+
+    #[inline]
+    fn cancellation_point() {
+        epoll::cancellation_point();
+    }
+
+    #[inline]
+    fn next_hint(&mut self, found: &mut Found) -> Result<Option<Hint>> {
+        self.hint(found)
+    }
+=}
