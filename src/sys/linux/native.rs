@@ -465,4 +465,4 @@ impl Platform for Native {
     fn next_hint(&mut self, found: &mut Found) -> Result<Option<Hint>> {
         self.hint(found)
     }
-=}
+}
