@@ -105,7 +105,7 @@ impl Process {
     }
 
     /// Does only the clock tell when to look?
-    fn is_unwatched(&self) -> bool {
+    pub(crate) fn is_unwatched(&self) -> bool {
         matches!(self.life, Life::Watched(watched) if !watched.wakes)
     }
 }

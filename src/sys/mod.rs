@@ -142,7 +142,8 @@ pub(crate) struct Source {
 pub(crate) struct Watched {
     /// A place in a table of the platform's.
     pub(crate) place: u32,
-    /// Its end gives hints. If not, the core must look by the clock.
+    /// Its end gives hints. If not, the core must look by the clock, and hints
+    /// that come all the same are guesses.
     pub(crate) wakes: bool,
 }
 
