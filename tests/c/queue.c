@@ -2,6 +2,7 @@
 #include "io.h"
 
 #include <malloc.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -2158,6 +2159,61 @@ TEST(private_numbers_that_were_closed_are_not_closed_again)
 	libkqueue_drain_pending_close();
 	for (fd = first; fd <= last; fd++)
 		CHECK_EQ(close(fd), 0);
+	CHECK_EQ(close(file), 0);
+	close_pair(fds);
+}
+
+static int
+threads_of_this_process(void)
+{
+	struct dirent *entry;
+	DIR *dir = opendir("/proc/self/task");
+	int count = 0;
+	CHECK(dir != NULL);
+	while ((entry = readdir(dir)) != NULL)
+		count += entry->d_name[0] != '.';
+	CHECK_EQ(closedir(dir), 0);
+	return count;
+}
+
+/* Not when it is added, nor when it is waited for, nor when it is gone. */
+TEST(no_filter_starts_a_thread)
+{
+	int kq = new_queue(), fds[2], file = nameless_file(0), i;
+	const struct {
+		uintptr_t ident;
+		int filter;
+		unsigned flags, fflags;
+	} changes[] = {
+	    {0, EVFILT_READ, EV_CLEAR, 0},
+	    {0, EVFILT_WRITE, EV_CLEAR, 0},
+	    {0, EVFILT_EXCEPT, 0, NOTE_OOB},
+	    {(uintptr_t)file, EVFILT_READ, 0, 0},
+	    {(uintptr_t)file, EVFILT_VNODE, EV_CLEAR, NOTE_WRITE},
+	    {SIGUSR1, EVFILT_SIGNAL, 0, 0},
+	    {SIGCHLD, EVFILT_SIGNAL, 0, 0},
+	    {(uintptr_t)getpid(), EVFILT_PROC, 0, NOTE_EXIT},
+	    {(uintptr_t)getppid(), EVFILT_PROC, 0, NOTE_EXIT},
+	    {0, EVFILT_FS, 0, 0},
+	    {1, EVFILT_TIMER, 0, 0},
+	    {1, EVFILT_USER, EV_CLEAR, 0},
+	};
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	for (i = 0; i < (int)(sizeof changes / sizeof *changes); i++)
+		CHANGE(kq, changes[i].ident ? changes[i].ident :
+		    (uintptr_t)fds[0], changes[i].filter,
+		    EV_ADD | changes[i].flags, changes[i].fflags, 1, NULL);
+	CHECK_EQ(threads_of_this_process(), 1);
+	for (i = 0; i < 5; i++) {
+		struct kevent ev[4];
+		struct timespec ts = ms_to_ts(GENEROUS_MS);
+		CHECK(kevent(kq, NULL, 0, ev, 4, &ts) > 0);
+		CHECK_EQ(threads_of_this_process(), 1);
+	}
+	CHECK_EQ(close(kq), 0);
+	kq = new_queue();
+	CHECK_EQ(threads_of_this_process(), 1);
+	CHECK_EQ(close(kq), 0);
 	CHECK_EQ(close(file), 0);
 	close_pair(fds);
 }
