@@ -1140,6 +1140,28 @@ TEST(what_is_wanted_can_change)
 	CHECK_EQ(close(kq), 0);
 }
 
+/* It would go on filling, and make the system tell of every process. */
+TEST(the_socket_of_a_closed_queue_goes_with_the_next_queue)
+{
+	static char before[65536], after[65536];
+	int kq;
+	need_connector();
+	/* What the library keeps for the next queue is kept by now. */
+	for (int i = 0; i < 2; i++) {
+		kq = open_queue();
+		add(kq, getppid(), NOTE_EXIT);
+		CHECK_EQ(close(kq), 0);
+	}
+	kq = open_queue();
+	open_descriptors(before, sizeof before);
+	add(kq, getppid(), NOTE_FORK);
+	CHECK_EQ(close(kq), 0);
+	kq = open_queue();
+	open_descriptors(after, sizeof after);
+	CHECK(count_fields(after) <= count_fields(before));
+	CHECK_EQ(close(kq), 0);
+}
+
 TEST(a_disabled_knote_remembers_what_was_done)
 {
 	int kq;

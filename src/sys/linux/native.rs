@@ -313,7 +313,9 @@ impl Platform for Native {
     }
 
     fn is_missed(&self) -> bool {
-        !self.signals.is_empty() || self.processes.listens()
+        // The application misses its signals, and the system what the connector
+        // makes it write down.
+        !self.signals.is_empty() || self.processes.listens() || self.connector.number().is_some()
     }
 
     fn watch_process(&mut self, pid: i32, token: Token) -> Result<Watched> {
