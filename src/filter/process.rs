@@ -46,7 +46,14 @@ impl Process {
     /// A child that a NOTE_TRACK brought, not yet watched.
     pub(crate) fn child_of(parent: i32) -> Process {
         let parent = core::num::NonZeroI32::new(parent);
-        Process { life: Life::Gone(1), pending: 0, status: 0, parent, tracked: true, followed: false }
+        Process {
+            life: Life::Gone(1),
+            pending: 0,
+            status: 0,
+            parent,
+            tracked: true,
+            followed: false,
+        }
     }
 
     /// Takes the end down. (What is held of the process goes with the knote,
