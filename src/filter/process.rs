@@ -46,7 +46,14 @@ impl Process {
     /// A child that a NOTE_TRACK brought, not yet watched.
     pub(crate) fn child_of(parent: i32) -> Process {
         let parent = core::num::NonZeroI32::new(parent);
-        Process { life: Life::Gone(1), pending: 0, status: 0, parent, followed: false }
+        Process {
+            life: Life::Gone(1),
+            pending: 0,
+            status: 0,
+            parent,
+            tracked: true,
+            followed: false,
+        }
     }
 
     /// Takes the end down. (What is held of the process goes with the knote,
@@ -105,7 +112,7 @@ impl Process {
     }
 
     /// Does only the clock tell when to look?
-    fn is_unwatched(&self) -> bool {
+    pub(crate) fn is_unwatched(&self) -> bool {
         matches!(self.life, Life::Watched(watched) if !watched.wakes)
     }
 }
@@ -160,7 +167,8 @@ impl<P: Platform> Filter<P> for Proc {
                 return Err(error);
             }
         };
-        let mut process = Process { life, pending: 0, status: 0, parent, followed };
+        let mut process =
+            Process { life, pending: 0, status: 0, parent, tracked: parent.is_some(), followed };
         if let Some(exit) = ended {
             process.end(knote.fflags, exit, port);
         }

@@ -101,6 +101,8 @@ pub(crate) struct Process {
     pub(crate) status: i32,
     /// Of a child that a NOTE_TRACK brought: its parent, until that is told.
     pub(crate) parent: Option<NonZeroI32>,
+    /// It is such a child.
+    pub(crate) tracked: bool,
     /// The platform follows what it does.
     pub(crate) followed: bool,
 }

@@ -204,7 +204,12 @@ impl<P: Platform> Queue<P> {
         // No such knote any more: a late hint, dropped.
         let Some(slot) = self.table.meant_by(token) else { return };
         let Some(knote) = self.table.get_mut(slot) else { return };
-        if matches!(knote.body, Body::Process(_)) {
+        if let Body::Process(process) = knote.body {
+            // A hint that comes of a guess may have been made before the end
+            // that is found now: then there may be deeds to learn first.
+            if process.followed && process.is_unwatched() {
+                return self.catch_up(token);
+            }
             return self.noted(token, News::Hint);
         }
         if knote.is_disabled() {

@@ -75,9 +75,14 @@ impl<P: Platform> Queue<P> {
             return Err(Errno::ESRCH);
         };
         let key = Key::Other(EVFILT_PROC, ident);
-        if self.table.find(key).is_some() {
-            // The program was quicker, and has its own.
-            return Ok(());
+        if let Some(slot) = self.table.find(key) {
+            return match self.table.get(slot).map(|knote| knote.body) {
+                // Of an earlier process with this number, which has ended and
+                // whose events are not collected yet. There is no place here.
+                Some(Body::Process(process)) if process.tracked => Err(Errno::EEXIST),
+                // The program was quicker, and has its own.
+                _ => Ok(()),
+            };
         }
         let filter = filter::find::<P>(EVFILT_PROC)?;
         let mut knote = Knote::new(&Kevent {

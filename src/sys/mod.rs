@@ -142,7 +142,8 @@ pub(crate) struct Source {
 pub(crate) struct Watched {
     /// A place in a table of the platform's.
     pub(crate) place: u32,
-    /// Its end gives hints. If not, the core must look by the clock.
+    /// Its end gives hints. If not, the core must look by the clock, and hints
+    /// that come all the same are guesses.
     pub(crate) wakes: bool,
 }
 
@@ -381,8 +382,8 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// counted here gives no hint any more.
     fn count_signal(&mut self, signal: i32, token: Token) -> u64;
 
-    /// Does the queue hold something that the application misses, so that it
-    /// must be given back as soon as the queue is known to be dead?
+    /// Does the queue hold something that the application or the system misses,
+    /// so that it must be given back as soon as the queue is known to be dead?
     fn is_missed(&self) -> bool;
 
     /// Begins to watch a process: once it has ended, every wait hints at it.

@@ -508,16 +508,62 @@ TEST(what_a_wait_has_seen_is_kept)
 	    45 << 8, NULL);
 	expect_none(kq);
 	reap(c.pid);
-	if (!by_clock() || told_after_reaping())
-		reap(d.pid);
+	/* Without pidfds it is SIGCHLD that led there, not the clock. */
+	reap(d.pid);
 	CHANGE(kq, (uintptr_t)d.pid, EVFILT_PROC, EV_ENABLE, NOTE_EXIT, 0,
 	    NULL);
 	EXPECT(kq, (uintptr_t)d.pid, EVFILT_PROC, ENDED, NOTE_EXIT, 44 << 8,
 	    NULL);
 	expect_none(kq);
-	if (by_clock())
-		reap(d.pid);
 	CHECK_EQ(close(kq), 0);
+}
+
+/* Is there a handler for the signal? */
+static int
+is_handled(int sig)
+{
+	struct sigaction there;
+	CHECK_EQ(sigaction(sig, NULL, &there), 0);
+	return there.sa_handler != SIG_DFL;
+}
+
+TEST(sigchld_is_heard_where_there_are_no_pidfds_and_no_longer_than_needed)
+{
+	int kq = open_queue(), other = open_queue();
+	struct child c = start(), d = start();
+	struct sigaction mine = {.sa_handler = SIG_DFL};
+	/* What is no child sends none. */
+	add(kq, 1, NOTE_EXIT);
+	CHECK_EQ(is_handled(SIGCHLD), 0);
+	add(kq, c.pid, NOTE_EXIT);
+	add(kq, d.pid, NOTE_EXIT);
+	add(other, d.pid, NOTE_EXIT);
+	CHECK_EQ(is_handled(SIGCHLD), by_clock());
+	/* A forked child has what the program wanted. */
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(is_handled(SIGCHLD));
+	CHECK_EQ(reap(pid), 0);
+	CHANGE(kq, (uintptr_t)c.pid, EVFILT_PROC, EV_DELETE, 0, 0, NULL);
+	CHANGE(other, (uintptr_t)d.pid, EVFILT_PROC, EV_DELETE, 0, 0, NULL);
+	CHECK_EQ(is_handled(SIGCHLD), by_clock());
+	finish(&d, 6);
+	EXPECT(kq, (uintptr_t)d.pid, EVFILT_PROC, ENDED, NOTE_EXIT, 6 << 8,
+	    NULL);
+	CHECK_EQ(is_handled(SIGCHLD), 0);
+	/* A program that sets it aside is left to the clock. */
+	add(kq, c.pid, NOTE_EXIT);
+	CHECK_EQ(is_handled(SIGCHLD), by_clock());
+	CHECK_EQ(sigaction(SIGCHLD, &mine, NULL), 0);
+	finish(&c, 7);
+	EXPECT(kq, (uintptr_t)c.pid, EVFILT_PROC, ENDED, NOTE_EXIT, 7 << 8,
+	    NULL);
+	CHECK_EQ(is_handled(SIGCHLD), 0);
+	expect_none(kq);
+	reap(c.pid);
+	reap(d.pid);
+	CHECK_EQ(close(kq), 0);
+	CHECK_EQ(close(other), 0);
 }
 
 TEST(children_that_nobody_reaps_because_sigchld_is_ignored)
@@ -1099,6 +1145,28 @@ TEST(what_is_wanted_can_change)
 	finish(&c, 0);
 	EXPECT(kq, (uintptr_t)c.pid, EVFILT_PROC, ENDED, NOTE_EXIT, 0, NULL);
 	reap(c.pid);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* It would go on filling, and make the system tell of every process. */
+TEST(the_socket_of_a_closed_queue_goes_with_the_next_queue)
+{
+	static char before[65536], after[65536];
+	int kq;
+	need_connector();
+	/* What the library keeps for the next queue is kept by now. */
+	for (int i = 0; i < 2; i++) {
+		kq = open_queue();
+		add(kq, getppid(), NOTE_EXIT);
+		CHECK_EQ(close(kq), 0);
+	}
+	kq = open_queue();
+	open_descriptors(before, sizeof before);
+	add(kq, getppid(), NOTE_FORK);
+	CHECK_EQ(close(kq), 0);
+	kq = open_queue();
+	open_descriptors(after, sizeof after);
+	CHECK(count_fields(after) <= count_fields(before));
 	CHECK_EQ(close(kq), 0);
 }
 

@@ -251,6 +251,27 @@ fn a_knote_of_the_programs_own_stays() {
     assert_eq!(told(&[rig.only()]), [(8, OVER, NOTE_EXIT, 5)]);
 }
 
+/// The number of a child that has ended is given out again before its events
+/// are collected.
+#[test]
+fn a_child_whose_number_is_still_anothers_is_told_to_the_parent() {
+    let rig = rig();
+    let wanted = NOTE_EXIT | NOTE_TRACK;
+    rig.change(&[proc(7, EV_ADD, wanted)]).unwrap();
+    fake::begin(8);
+    fake::does(7, Deed::Forked(8));
+    assert_eq!(told(&[rig.only()]), [(8, EV_ONESHOT, NOTE_CHILD, 7)]);
+    rig.change(&[proc(8, EV_DISABLE, wanted)]).unwrap();
+    fake::end(8, 5);
+    rig.nothing();
+    fake::reap(8);
+    fake::begin(8);
+    fake::does(7, Deed::Forked(8));
+    assert_eq!(told(&[rig.only()]), [(7, 0, NOTE_TRACKERR, 0)]);
+    rig.change(&[proc(8, EV_ENABLE, wanted)]).unwrap();
+    assert_eq!(told(&[rig.only()]), [(8, OVER, NOTE_EXIT, 5)]);
+}
+
 // Failures of the platform.
 
 #[test]

@@ -6,6 +6,7 @@ use super::epoll::{
     self, ALARM, BELL, BLOCKED, Batch, DEEDS, FILES, KNOCK, MOUNTS, SECOND, SIGNALS, THIRD, unpack,
 };
 use super::mounts::Telling;
+use super::processes;
 use super::signals::Walk;
 use crate::errno::{Errno, Result};
 use crate::sys::{Hint, Readiness};
@@ -16,6 +17,7 @@ pub(crate) struct Found {
     nested: Batch,
     telling: Telling,
     signals: Walk,
+    children: processes::Walk,
 }
 
 impl Found {
@@ -25,6 +27,7 @@ impl Found {
             nested: Batch::new(),
             telling: Telling::NOTHING,
             signals: Walk::DONE,
+            children: processes::Walk::DONE,
         }
     }
 }
@@ -61,6 +64,9 @@ impl Native {
             if let Some(token) = self.signals.next(&mut found.signals) {
                 return Ok(Some(Hint::Watched(token, Readiness::IN)));
             }
+            if let Some(token) = self.processes.next(&mut found.children) {
+                return Ok(Some(Hint::Watched(token, Readiness::IN)));
+            }
             if let Some(token) = self.mounts.next(&mut found.telling) {
                 return Ok(Some(Hint::Watched(token, Readiness::IN)));
             }
@@ -88,7 +94,7 @@ impl Native {
                 FILES => self.files.read(),
                 // What is there is asked for after each wait.
                 DEEDS => {}
-                KNOCK => self.knocked(),
+                KNOCK => found.children = self.knocked(),
                 SIGNALS => found.signals = self.signals.rung(),
                 BLOCKED => {
                     self.signals.take_blocked();

@@ -36,7 +36,7 @@ pub(crate) struct Native {
     pub(super) files: Files,
     pub(super) knocker: Option<Knocker>,
     pub(super) mounts: MountTable,
-    processes: Processes,
+    pub(super) processes: Processes,
     connector: Connector,
     pub(super) signals: Signals,
 }
@@ -129,9 +129,9 @@ impl Platform for Native {
         self.second = None;
         self.third = None;
         self.files = Files::new();
+        self.processes.retire();
         self.knocker = None;
         self.mounts = MountTable::new();
-        self.processes = Processes::new();
         self.connector.retire();
         self.signals.retire();
         // One that found no place above is in the application's way.
@@ -313,7 +313,9 @@ impl Platform for Native {
     }
 
     fn is_missed(&self) -> bool {
-        !self.signals.is_empty()
+        // The application misses its signals, and the system what the connector
+        // makes it write down.
+        !self.signals.is_empty() || self.processes.listens() || self.connector.number().is_some()
     }
 
     fn watch_process(&mut self, pid: i32, token: Token) -> Result<Watched> {
@@ -325,7 +327,12 @@ impl Platform for Native {
             return Err(Errno::ESRCH);
         }
         let (set, data) = (self.number, pack(self.cookie, token));
-        self.processes.watch(pid, |pidfd| epoll::add(set, pidfd, libc::EPOLLIN as u32, data))
+        let enter = |pidfd| epoll::add(set, pidfd, libc::EPOLLIN as u32, data);
+        let watched = self.processes.watch(pid, token, enter)?;
+        if !watched.wakes {
+            self.listen_for_children();
+        }
+        Ok(watched)
     }
 
     fn unwatch_process(&mut self, watched: Watched) {

@@ -8,6 +8,7 @@ use super::Native;
 use super::descriptor::Private;
 use super::epoll::{self, BLOCKED, KNOCK, SECOND, SIGNALS, THIRD, pack_private};
 use super::knocker::{Knock, Knocker};
+use super::processes;
 use super::signals::{Place, Signals};
 use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, Side, Source};
@@ -76,13 +77,24 @@ impl Native {
         Ok(self.knocker.insert(knocker).knock())
     }
 
-    /// Others have left something in the mailboxes.
-    pub(super) fn knocked(&mut self) {
-        let Some(knocker) = &self.knocker else { return };
+    /// Hears of the ends of children by SIGCHLD, if they have no pidfds.
+    pub(super) fn listen_for_children(&mut self) {
+        if self.processes.is_deaf()
+            && let Ok(knock) = self.knock()
+        {
+            self.processes.listen(knock);
+        }
+    }
+
+    /// Others have left something in the mailboxes, or a child has ended. Which
+    /// ones to look at.
+    pub(super) fn knocked(&mut self) -> processes::Walk {
+        let Some(knocker) = &self.knocker else { return processes::Walk::DONE };
         // It fails only if the program has closed our numbers; then there is
         // nothing to silence.
         let _ = knocker.quench();
         self.files.take_mail();
+        self.processes.knocked()
     }
 
     /// The signals, and where their descriptors go.

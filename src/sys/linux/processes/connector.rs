@@ -53,6 +53,11 @@ pub(in crate::sys::linux) struct Connector {
     telling: Option<Telling>,
     /// Something got lost, which is told once the rest has been.
     lost: bool,
+    /// What came up to this moment is being asked for. In a storm that does not
+    /// end the queue must not listen for ever, with its lock held.
+    until: Option<u64>,
+    /// When what was received last was done.
+    latest: u64,
 }
 
 /// An open connector.
@@ -63,11 +68,20 @@ struct Line {
     /// the same outside a time namespace). At most too much, by the time that
     /// the first answer took.
     ahead: i64,
+    /// The same, at most too little.
+    least_ahead: i64,
 }
 
 impl Connector {
     pub(in crate::sys::linux) const fn new() -> Connector {
-        Connector { line: None, followers: Vec::new(), telling: None, lost: false }
+        Connector {
+            line: None,
+            followers: Vec::new(),
+            telling: None,
+            lost: false,
+            until: None,
+            latest: 0,
+        }
     }
 
     pub(in crate::sys::linux) fn number(&self) -> Option<i32> {
@@ -137,6 +151,8 @@ impl Connector {
     fn hang_up(&mut self) {
         self.telling = None;
         self.lost = false;
+        self.until = None;
+        self.latest = 0;
         if let Some(line) = self.line.take() {
             // The kernel does not count back at the close itself before 6.6.
             line.request(&Request::ignore());
@@ -154,6 +170,7 @@ impl Connector {
     pub(in crate::sys::linux) fn disown(&mut self) {
         self.line = None;
         self.telling = None;
+        self.until = None;
         self.followers.clear();
     }
 
@@ -168,18 +185,28 @@ impl Connector {
             && exit::began_after(pid, telling.at)
     }
 
-    /// The next deed of somebody who is followed. `None`: for now that was all.
+    /// The next deed of somebody who is followed. `None`: that was all there was
+    /// when this was first asked. What came since makes the next wait end.
     pub(in crate::sys::linux) fn next(&mut self) -> Option<(Token, Deed)> {
         loop {
             if let Some(told) = self.tell() {
                 return Some(told);
             }
-            self.telling = match self.line.as_ref()?.receive() {
-                Ok(message) => message.telling(),
+            let line = self.line.as_ref()?;
+            let until = *self.until.get_or_insert_with(|| line.now_at_most());
+            // What is dated later was put into the socket later, and so behind
+            // all that is asked for.
+            let received = if self.latest > until { Err(Errno::EAGAIN) } else { line.receive() };
+            self.telling = match received {
+                Ok(message) => {
+                    self.latest = message.at();
+                    message.telling()
+                }
                 // What the socket had no room for is lost, of whomever. It says
                 // so ahead of what it still has, which is older.
                 Err(Errno::ENOBUFS) => {
                     self.lost = true;
+                    self.until = Some(line.now_at_most());
                     None
                 }
                 Err(_) if core::mem::replace(&mut self.lost, false) => Some(Telling {
@@ -188,7 +215,10 @@ impl Connector {
                     next: (i32::MIN, 0),
                     last: i32::MAX,
                 }),
-                Err(_) => return None,
+                Err(_) => {
+                    self.until = None;
+                    return None;
+                }
             };
         }
     }
@@ -313,17 +343,23 @@ const ROOM: libc::c_int = 8 << 20;
 
 impl Line {
     fn open() -> Result<Line> {
-        let line = Line { socket: connect().map_err(refusal)?, ahead: 0 };
+        let line = Line { socket: connect().map_err(refusal)?, ahead: 0, least_ahead: 0 };
         // Unlike any that others send: the answers to theirs come here too.
         let before = Native::now();
         let cookie = (before.0 as u32).wrapping_mul(0x9e37_79b9) ^ line.socket.number() as u32;
         line.send(&Request::new(LISTEN, None, cookie)).map_err(refusal)?;
         let answered = line.answer(cookie)?;
         let ahead = Native::now().0.wrapping_sub(answered.0).cast_signed();
+        let least_ahead = before.0.wrapping_sub(answered.0).cast_signed();
         // No answer is to be had to this one: NONE is not among the events
         // asked for. Before 6.6 it is passed over, and all events come.
         line.request(&Request::new(LISTEN, Some(FORK | EXEC | EXIT), 0));
-        Ok(Line { ahead, ..line })
+        Ok(Line { ahead, least_ahead, ..line })
+    }
+
+    /// No earlier than now, by the clock that dates the events.
+    fn now_at_most(&self) -> u64 {
+        Native::now().0.saturating_add_signed(self.least_ahead.saturating_neg())
     }
 
     /// Looks for the answer to the first request, which the kernel has given

@@ -44,6 +44,11 @@ pub(super) fn by_number(pid: i32, began: u64) -> Option<Exit> {
     }
 }
 
+/// Is it a child of this process, so that its end sends a signal?
+pub(super) fn is_child(pid: i32) -> bool {
+    wait(libc::P_PID, pid).is_ok()
+}
+
 /// When a process began, by /proc; 0 if that does not tell.
 pub(super) fn began(pid: i32) -> Result<u64> {
     let began = open_stat(pid).and_then(|file| read_stat(&file)).map_or(0, |stat| stat.began);

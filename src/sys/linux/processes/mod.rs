@@ -4,16 +4,19 @@
 //! reaps the process, and costs nothing before. Any process will do, also one
 //! that /proc hides (hidepid). Where there is none, for want of the call or of
 //! a descriptor, the core looks by the clock, and the process is known by its
-//! number and the time it began.
+//! number and the time it began. On a system that has no pidfds a child is
+//! looked at when SIGCHLD comes, too.
 
 pub(super) mod connector;
 mod exit;
 
 use super::descriptor::{Private, check, own};
+use super::knocker::Knock;
 use super::probe::poll_now;
+use super::signals::Ear;
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicBool, Ordering};
-use crate::sys::{Descriptor, Exit, Readiness, Watched};
+use crate::sys::{Descriptor, Exit, Readiness, Token, Watched};
 
 /// The kernel does not know the call, or a filter forbids it.
 static NO_PIDFD: AtomicBool = AtomicBool::new(cfg!(kqueue_no_pidfd));
@@ -22,8 +25,9 @@ static NO_PIDFD: AtomicBool = AtomicBool::new(cfg!(kqueue_no_pidfd));
 #[derive(Debug)]
 enum Handle {
     Pidfd(Private),
-    /// When it began, in the clock ticks of /proc; 0 if that is hidden.
-    Began(u64),
+    /// When it began, in the clock ticks of /proc; 0 if that is hidden. With a
+    /// token if it is a child that SIGCHLD is to tell of.
+    Began(u64, Option<Token>),
 }
 
 #[derive(Debug)]
@@ -43,17 +47,30 @@ const NONE: u32 = u32::MAX;
 pub(super) struct Processes {
     places: Vec<Place>,
     free: u32,
+    /// How many of them SIGCHLD is to tell of, and what hears it.
+    children: u32,
+    ear: Option<Ear>,
+}
+
+/// How far the children have been gone through for hints.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Walk(usize);
+
+impl Walk {
+    pub(super) const DONE: Walk = Walk(usize::MAX);
+    const BEGIN: Walk = Walk(0);
 }
 
 impl Processes {
     pub(super) const fn new() -> Processes {
-        Processes { places: Vec::new(), free: NONE }
+        Processes { places: Vec::new(), free: NONE, children: 0, ear: None }
     }
 
     /// Takes in a process. `enter` puts its pidfd into the set.
     pub(super) fn watch(
         &mut self,
         pid: i32,
+        token: Token,
         enter: impl FnOnce(Descriptor) -> Result<()>,
     ) -> Result<Watched> {
         // The room first: then nothing is left to fail once it is in the set.
@@ -63,10 +80,15 @@ impl Processes {
                 enter(pidfd.number())?;
                 Handle::Pidfd(pidfd)
             }
-            Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOSYS) => Handle::Began(exit::began(pid)?),
+            Err(Errno::EMFILE | Errno::ENFILE) => Handle::Began(exit::began(pid)?, None),
+            Err(Errno::ENOSYS) => {
+                let began = exit::began(pid)?;
+                Handle::Began(began, exit::is_child(pid).then_some(token))
+            }
             Err(error) => return Err(error),
         };
         let wakes = matches!(handle, Handle::Pidfd(_));
+        self.children += u32::from(matches!(handle, Handle::Began(_, Some(_))));
         let taken = Place::Taken { pid, handle };
         let place = match self.places.get_mut(self.free as usize) {
             Some(place) => {
@@ -88,10 +110,58 @@ impl Processes {
     /// it is not enough if a forked child has it too.
     pub(super) fn unwatch(&mut self, place: u32, leave: impl FnOnce(Descriptor)) {
         let Some(at) = self.places.get_mut(place as usize) else { return };
-        if let Place::Taken { handle: Handle::Pidfd(pidfd), .. } = at {
-            leave(pidfd.number());
+        match at {
+            Place::Taken { handle: Handle::Pidfd(pidfd), .. } => leave(pidfd.number()),
+            Place::Taken { handle: Handle::Began(_, Some(_)), .. } => self.children -= 1,
+            _ => {}
         }
         *at = Place::Free(core::mem::replace(&mut self.free, place));
+        if self.children == 0
+            && let Some(ear) = self.ear.take()
+        {
+            ear.close();
+        }
+    }
+
+    pub(super) fn listens(&self) -> bool {
+        self.ear.is_some()
+    }
+
+    /// Is there a child that SIGCHLD should tell of, and nobody who hears it?
+    pub(super) fn is_deaf(&self) -> bool {
+        self.children > 0 && self.ear.is_none()
+    }
+
+    /// Listens for SIGCHLD. If that cannot be had, the clock has to do.
+    pub(super) fn listen(&mut self, knock: Knock) {
+        self.ear = Ear::new(libc::SIGCHLD, knock).ok();
+    }
+
+    /// It knocked. Perhaps it was SIGCHLD: then all children may have ended,
+    /// for one signal can stand for many.
+    pub(super) fn knocked(&mut self) -> Walk {
+        let heard = self.ear.as_mut().is_some_and(Ear::has_heard);
+        if heard { Walk::BEGIN } else { Walk::DONE }
+    }
+
+    /// The next child to look at.
+    pub(super) fn next(&self, walk: &mut Walk) -> Option<Token> {
+        while let Some(place) = self.places.get(walk.0) {
+            walk.0 += 1;
+            if let Place::Taken { handle: Handle::Began(_, Some(token)), .. } = place {
+                return Some(*token);
+            }
+        }
+        *walk = Walk::DONE;
+        None
+    }
+
+    /// Gives everything back.
+    pub(super) fn retire(&mut self) {
+        if let Some(ear) = self.ear.take() {
+            ear.close();
+        }
+        *self = Processes::new();
     }
 
     /// How one has ended, if it has.
@@ -100,7 +170,7 @@ impl Processes {
             Some(Place::Taken { pid, handle: Handle::Pidfd(pidfd) }) => {
                 exit_by(pidfd.number(), Some(*pid))
             }
-            Some(Place::Taken { pid, handle: Handle::Began(began) }) => {
+            Some(Place::Taken { pid, handle: Handle::Began(began, _) }) => {
                 Ok(exit::by_number(*pid, *began))
             }
             _ => Err(Errno::ENOENT),
@@ -118,6 +188,8 @@ impl Processes {
     /// can be thousands, and each fork pays: so it is the kernel that says
     /// whether a number is still of a process, not /proc.
     pub(super) fn disown(&mut self) {
+        self.ear = None;
+        self.children = 0;
         for place in &mut self.places {
             let was = core::mem::replace(place, Place::Free(NONE));
             if let Place::Taken { handle: Handle::Pidfd(pidfd), .. } = was {

@@ -6,6 +6,7 @@
 //! | `table` | what the process knows of each signal; the dispositions |
 //! | `blocked` | signals that the waiting thread blocks |
 //! | `mark` | waits that were interrupted in vain |
+//! | `ear` | a signal that the library itself listens for |
 //! | `kernel` | the system calls |
 //!
 //! This file is one queue's side. A queue subscribes to a signal once for each
@@ -14,6 +15,7 @@
 //! what an event tells, so nothing is kept for a knote but where it began.
 
 mod blocked;
+mod ear;
 mod hook;
 mod kernel;
 mod mark;
@@ -27,6 +29,7 @@ use crate::sys::{Descriptor, Token};
 use kernel::bit;
 use table::Node;
 
+pub(super) use ear::Ear;
 pub(super) use kernel::LAST;
 
 /// Where the queue's private descriptors hang, and what tells them.
