@@ -36,6 +36,7 @@ impl Files {
     fn fetch(&mut self) {
         self.letters.clear();
         self.opened = 0;
+        self.fetch += 1;
         let lost = if core::mem::replace(&mut self.mail, false) {
             self.instance.take(&mut self.letters)
         } else {
@@ -81,8 +82,8 @@ impl Files {
                 continue;
             }
             let heard = match role {
-                Role::Own => entry.feed(change),
-                Role::Parent => change == Change::Removed(true) && entry.is_removed(),
+                Role::Own => entry.feed(change, self.fetch),
+                Role::Parent => change == Change::Removed(true) && entry.is_removed(self.fetch),
             };
             if heard {
                 self.stir(place);
@@ -100,7 +101,8 @@ impl Files {
             return;
         }
         self.listen_to_parent(place);
-        if self.entries.get_mut(place as usize).is_some_and(Entry::is_removed) {
+        // What was seen before the watch stood may have gone before it, too.
+        if self.entries.get_mut(place as usize).is_some_and(Entry::is_gone) {
             self.stir(place);
         }
     }
