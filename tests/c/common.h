@@ -60,6 +60,12 @@ static struct test_case *test_first, **test_last = &test_first;
 		exit(77);                                                     \
 	} while (0)
 
+#define NOT_UNDER_VALGRIND(reason)                                            \
+	do {                                                                  \
+		if (getenv("KQUEUE_VALGRIND") != NULL)                        \
+			SKIP(reason);                                         \
+	} while (0)
+
 #define CHECK(cond)                                                           \
 	do {                                                                  \
 		if (!(cond))                                                  \

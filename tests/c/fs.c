@@ -136,15 +136,15 @@ TEST(remount_is_neither)
 	begin(&p);
 	mount_at(p.at[0]);
 	watch(kq, 1, 0);
-	CHECK_EQ(mount(NULL, p.at[0], NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+	CHECK_EQ(mount("none", p.at[0], "none", MS_REMOUNT | MS_RDONLY, NULL), 0);
 	/* The queue may look readable until then. */
 	expect_none(kq);
 	SILENT(kq);
-	CHECK_EQ(mount(NULL, p.at[0], NULL, MS_REMOUNT | MS_NOEXEC, NULL), 0);
-	CHECK_EQ(mount(NULL, p.at[0], NULL, MS_SHARED, NULL), 0);
+	CHECK_EQ(mount("none", p.at[0], "none", MS_REMOUNT | MS_NOEXEC, NULL), 0);
+	CHECK_EQ(mount("none", p.at[0], "none", MS_SHARED, NULL), 0);
 	expect_none(kq);
 	SILENT(kq);
-	CHECK_EQ(mount(NULL, p.at[0], NULL, MS_PRIVATE, NULL), 0);
+	CHECK_EQ(mount("none", p.at[0], "none", MS_PRIVATE, NULL), 0);
 	expect_none(kq);
 	SILENT(kq);
 	unmount(p.at[0]);
@@ -160,10 +160,10 @@ TEST(bind_is_a_mount_and_move_is_both)
 	int kq = new_queue();
 	begin(&p);
 	watch(kq, 1, 0);
-	CHECK_EQ(mount(p.root, p.at[0], NULL, MS_BIND, NULL), 0);
+	CHECK_EQ(mount(p.root, p.at[0], "none", MS_BIND, NULL), 0);
 	TOLD(kq, 1, 0, VQ_MOUNT);
 	SILENT(kq);
-	CHECK_EQ(mount(p.at[0], p.at[1], NULL, MS_MOVE, NULL), 0);
+	CHECK_EQ(mount(p.at[0], p.at[1], "none", MS_MOVE, NULL), 0);
 	TOLD(kq, 1, 0, BOTH);
 	SILENT(kq);
 	CHECK_EQ(umount2(p.at[1], MNT_DETACH), 0);

@@ -237,7 +237,7 @@ TEST(vnode_keeps_its_file_system_and_is_never_revoked)
 	snprintf(path, sizeof path, "%s/f", dir);
 	IN_CHILD({
 		if (unshare(CLONE_NEWNS) != 0 ||
-		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+		    mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
 		    mount("none", dir, "tmpfs", 0, NULL) != 0)
 			SKIP("no mount namespace is allowed here");
 		fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
@@ -874,7 +874,7 @@ TEST(remount_makes_the_queue_readable_in_passing)
 	begin(&p);
 	mount_at(p.at[0]);
 	FS_ADD(kq);
-	CHECK_EQ(mount(NULL, p.at[0], NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+	CHECK_EQ(mount("none", p.at[0], "none", MS_REMOUNT | MS_RDONLY, NULL), 0);
 	CHECK(readable(kq));
 	expect_none(kq);
 	EXPECT_QUIET(kq);

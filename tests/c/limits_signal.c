@@ -222,7 +222,7 @@ TEST(a_disposition_over_the_hook_is_not_counted_until_the_next_look)
 {
 	int kq = open_queue();
 	struct waiter w;
-	NOT_UNDER_VALGRIND();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
 	SIG_ADD(kq, SIGUSR1, 0);
 	add_user(kq, 1, EV_CLEAR);
 	handle(SIGUSR1, hit, 0);
@@ -303,7 +303,7 @@ TEST(a_handler_beside_an_ignored_signal_may_not_end_the_wait)
 {
 	int status;
 	pid_t pid;
-	NOT_UNDER_VALGRIND();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
 	pid = fork_child();
 	if (pid == 0) {
 		struct timespec ts = ms_to_ts(1000);

@@ -216,6 +216,9 @@ need_connector(void)
 
 /* --- the end ------------------------------------------------------------- */
 
+/* It knows the system call only since 3.21. */
+#define NO_PIDFD "valgrind has no pidfds"
+
 TEST(the_status_of_a_child_is_that_of_wait)
 {
 	static const int codes[] = {0, 1, 42, 127, 128, 255};
@@ -279,6 +282,7 @@ by_signal(int signo, rlim_t core)
 
 TEST(the_status_tells_the_signal_that_killed)
 {
+	NOT_UNDER_VALGRIND("valgrind ends processes in its own way");
 	by_signal(SIGKILL, 0);
 	by_signal(SIGTERM, 0);
 	by_signal(SIGSEGV, 0);
@@ -488,6 +492,7 @@ TEST(the_status_survives_the_reaping)
 /* Seen by one wait, which had no room for it, and reaped before the next. */
 TEST(what_a_wait_has_seen_is_kept)
 {
+	NOT_UNDER_VALGRIND(NO_PIDFD);
 	int kq = open_queue();
 	struct child c = start(), d = start();
 	struct kevent k[2];
@@ -572,6 +577,7 @@ TEST(a_thousand_short_lives_each_with_its_status)
 /* Many at once, and they cost nothing while they run. */
 TEST(hundreds_are_watched_at_once)
 {
+	NOT_UNDER_VALGRIND(NO_PIDFD);
 	enum { COUNT = 400 };
 	static pid_t pids[COUNT];
 	int kq = open_queue(), gate[2], left = COUNT;
@@ -724,6 +730,7 @@ survivor(void *arg)
 
 TEST(a_first_thread_that_ends_early_is_not_the_end)
 {
+	NOT_UNDER_VALGRIND("valgrind wants the first thread to the end");
 	int kq = open_queue(), gate[2];
 	char path[64], line[512];
 	CHECK_EQ(pipe2(gate, O_CLOEXEC), 0);
@@ -937,6 +944,7 @@ TEST(a_queue_closed_while_it_watches)
 
 TEST(forks_and_execs_are_told)
 {
+	NOT_UNDER_VALGRIND("valgrind makes processes in its own way");
 	int kq;
 	struct child c;
 	need_connector();
@@ -1394,6 +1402,7 @@ ends_all(void *arg)
 /* Gone before it is looked at, its first thread before the one that counts. */
 TEST(a_child_with_threads_that_is_gone)
 {
+	NOT_UNDER_VALGRIND("valgrind wants the first thread to the end");
 	int kq;
 	need_connector();
 	kq = open_queue();
@@ -1650,7 +1659,7 @@ in_a_hiding_proc(void)
 	pid_t pid, roots;
 	struct kevent k;
 	if (getuid() != 0 || unshare(CLONE_NEWNS) != 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	    mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
 	    mount("proc", "/proc", "proc", 0, "hidepid=2") != 0)
 		return 77;
 	CHECK_EQ(pipe2(gate, O_CLOEXEC), 0);
@@ -1678,6 +1687,7 @@ in_a_hiding_proc(void)
 
 TEST(the_end_of_a_process_that_proc_hides)
 {
+	NOT_UNDER_VALGRIND(NO_PIDFD);
 	in_child(in_a_hiding_proc, "/proc cannot be mounted here");
 }
 

@@ -65,7 +65,7 @@ TEST(a_handler_runs_in_its_thread_with_its_mask_and_flags)
 	struct target t = {.tid = 0};
 	int kq = open_queue(), sig;
 	size_t i;
-	NOT_UNDER_VALGRIND();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
 	SIG_ADD(kq, SIGUSR1, 0);
 	CHECK_EQ(pthread_create(&t.thread, NULL, target_main, &t), 0);
 	WAIT_FOR(t.tid != 0);
@@ -255,7 +255,7 @@ TEST(default_actions_end_the_process_by_the_true_signal)
 	    SIGUSR1, SIGALRM, SIGPIPE, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP,
 	    SIGSYS, SIGABRT, SIGXCPU, SIGIO};
 	size_t i;
-	NOT_UNDER_VALGRIND();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
 	for (i = 0; i < sizeof signals / sizeof *signals; i++) {
 		sent_signal = signals[i];
 		ends_by(sent_signal, send_signal, 0);
@@ -318,7 +318,7 @@ TEST(a_stop_stops_and_goes_on_and_is_counted_once)
 	static const int signals[] = {SIGTSTP, SIGTTIN, SIGTTOU};
 	size_t i;
 	int round, status;
-	NOT_UNDER_VALGRIND();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
 	for (i = 0; i < 3; i++) {
 		int sig = signals[i];
 		pid_t pid = fork_child();
@@ -903,7 +903,7 @@ TEST(a_vfork_child_counts_nothing_for_its_parent)
 {
 	int kq = open_queue();
 	pid_t pid;
-	NOT_UNDER_VALGRIND();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
 	handle(SIGUSR1, hit, 0);
 	handle(SIGUSR2, SIG_IGN, 0);
 	handle(SIGHUP, hit, SA_RESETHAND);
@@ -1033,7 +1033,7 @@ TEST(a_fork_in_the_middle_leaves_the_child_as_it_should_be)
 {
 	pthread_t thread;
 	int i;
-	NOT_UNDER_VALGRIND();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
 	handle(SIGUSR2, hit, 0);
 	CHECK_EQ(pthread_create(&thread, NULL, hook_on, NULL), 0);
 	for (i = 0; i < 300; i++)
