@@ -219,7 +219,8 @@ fn bucket(filter: c_short, ident: usize, size: usize) -> usize {
 mod tests {
     use super::*;
     use crate::event::{EV_ADD, Kevent};
-    use crate::knote::Body;
+    use crate::knote::{Body, ProcessDescriptor};
+    use crate::sys::Source;
 
     fn knote(filter: c_short, ident: usize) -> Knote {
         Knote::new(&Kevent {
@@ -265,6 +266,48 @@ mod tests {
             let found = table.find(Key::Other(-11, ident(n)));
             assert_eq!(found.is_some(), n % 2 == 1);
             assert_eq!(table.find(Key::Other(-7, ident(n))), None);
+        }
+    }
+
+    #[test]
+    fn growing_chains_leave_those_of_descriptors_alone() {
+        let source = Source { repeats: false, wakes: true, notes: 0, place: 0 };
+        let process = ProcessDescriptor {
+            source,
+            pid: 1,
+            child: 0,
+            lost: false,
+            ended: false,
+            followed: false,
+        };
+        let bodies =
+            [Body::Descriptor(source), Body::Vnode(source), Body::ProcessDescriptor(process)];
+        let mut table = Table::new();
+        // Each with a knote of every kind, so that each has a chain to be torn.
+        for fd in 0..10 {
+            for (filter, body) in (-3..0).zip(bodies) {
+                let mut knote = knote(filter, fd);
+                knote.body = body;
+                table.insert(Key::Descriptor(filter, fd), knote).unwrap();
+            }
+        }
+        let found = |table: &Table, fd| {
+            (-3..0).filter(|filter| table.find(Key::Descriptor(*filter, fd)).is_some()).count()
+        };
+        for n in 0..100 {
+            let mut user = knote(-11, n);
+            user.body = Body::User { triggered: false };
+            table.insert(Key::Other(-11, n), user).unwrap();
+            for fd in 0..10 {
+                assert_eq!(found(&table, fd), 3, "with {n} hashed");
+            }
+        }
+        for n in 0..100 {
+            let slot = table.find(Key::Other(-11, n)).unwrap();
+            table.remove(Key::Other(-11, n), slot);
+        }
+        for fd in 0..10 {
+            assert_eq!(found(&table, fd), 3);
         }
     }
 

@@ -165,8 +165,9 @@ impl<P: Platform> Queue<P> {
 
     /// Serves hints at once, or, when there are more candidates than room,
     /// sends them to the end of the list: then all take turns, and neither
-    /// those that the kernel holds nor those that user space holds starve. Says how many hints there were: one thing found
-    /// can stand for as many as a whole wait brings.
+    /// those that the kernel holds nor those that user space holds starve. Says
+    /// how many hints there were: one thing found can stand for as many as a
+    /// whole wait brings.
     fn take_hints<C: Caller>(
         &mut self,
         found: &mut P::Found,

@@ -1509,6 +1509,33 @@ ON_DISK(without_any_watch_left_files_are_looked_at)
 	closed(kq);
 }
 
+/* The parent to be watched is the new one, also if the move was lost. */
+ON_BOTH(directory_moved_beyond_the_kernels_room_tells_of_its_removal)
+{
+	long i, room = limit_of("/proc/sys/fs/inotify/max_queued_events");
+	int kq = new_queue(), noise = make("n", 1), moved, other;
+	if (room <= 0 || room > 100000)
+		SKIP("the kernel's room for events is not known, or large");
+	moved = make_directory("m");
+	other = make_directory("p");
+	add(kq, noise, EV_CLEAR, NOTE_WRITE | NOTE_ATTRIB);
+	add(kq, moved, EV_CLEAR, NOTE_DELETE);
+	for (i = 0; i <= room; i++) {
+		CHECK_EQ(pwrite(noise, "x", 1, 0), 1);
+		CHECK_EQ(fchmod(noise, 0640), 0);
+	}
+	CHECK_EQ(rename("m", "p/m"), 0);
+	TELLS(kq, noise, NOTE_WRITE | NOTE_ATTRIB);
+	QUIET(kq);
+	CHECK_EQ(rmdir("p/m"), 0);
+	TELLS(kq, moved, NOTE_DELETE);
+	QUIET(kq);
+	closed(noise);
+	closed(moved);
+	closed(other);
+	closed(kq);
+}
+
 /* More events than the kernel keeps: the sum is told all the same. */
 ON_BOTH(events_beyond_the_kernels_room_are_made_up_for)
 {
@@ -1662,6 +1689,47 @@ ON_DISK(directory_whose_parent_may_not_be_read_is_looked_at)
 		NOTES_OF(kq, dir, EV_CLEAR, NOTE_WRITE);
 		expect_none(kq);
 		closed(fds[0]);
+		closed(fds[1]);
+		NOTES_OF(kq, dir, EV_CLEAR, NOTE_DELETE);
+		expect_none(kq);
+		wait_child(pid);
+	});
+	closed(dir);
+}
+
+/* From then on: there is no event to tell the queue so but that of the move. */
+ON_DISK(directory_moved_to_where_it_may_not_be_watched_is_looked_at)
+{
+	int kq, dir;
+	if (getuid() != 0)
+		SKIP("another user's directory is needed");
+	CHECK_EQ(mkdir("p", 0711), 0);
+	dir = make_directory("d");
+	CHECK_EQ(fchmod(dir, 0777), 0);
+	CHECK_EQ(chmod(".", 0755), 0);
+	CHECK_EQ(chmod("p", 0711), 0);
+	IN_CHILD({
+		int fds[2];
+		pid_t pid;
+		char byte;
+		CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds),
+		    0);
+		pid = fork();
+		if (pid == 0) {
+			closed(fds[1]);
+			CHECK_EQ(read(fds[0], &byte, 1), 1);
+			CHECK_EQ(rename("d", "p/d"), 0);
+			CHECK_EQ(write(fds[0], "x", 1), 1);
+			CHECK_EQ(read(fds[0], &byte, 1), 0);
+			_exit(rmdir("p/d") == 0 ? 0 : 1);
+		}
+		closed(fds[0]);
+		CHECK_EQ(setuid(65534), 0);
+		kq = new_queue();
+		add(kq, dir, EV_CLEAR, NOTE_DELETE);
+		CHECK_EQ(write(fds[1], "x", 1), 1);
+		CHECK_EQ(read(fds[1], &byte, 1), 1);
+		expect_none(kq);
 		closed(fds[1]);
 		NOTES_OF(kq, dir, EV_CLEAR, NOTE_DELETE);
 		expect_none(kq);

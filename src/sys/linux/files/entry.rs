@@ -30,6 +30,9 @@ fn look(fd: Descriptor) -> Result<FileStat> {
     Ok(fstat(lend(fd))?)
 }
 
+/// Letters are fetched with higher numbers.
+const NO_FETCH: u64 = 0;
+
 #[derive(Debug)]
 pub(in crate::sys::linux) struct Entry {
     fd: Descriptor,
@@ -59,8 +62,10 @@ pub(super) struct Notes {
     pub(super) want: u32,
     collected: u32,
     pub(super) revoked: bool,
-    /// As last seen.
+    /// What has been told accounts for this.
     pub(super) state: State,
+    /// The look that serves all letters of one fetch, and which fetch that is.
+    seen: Option<(u64, State)>,
     /// Nothing tells of changes: whoever asks must look.
     pub(super) deaf: bool,
     /// Nothing tells of its removal, a directory's.
@@ -99,6 +104,7 @@ impl Entry {
             collected: 0,
             revoked: false,
             state: State::of(&stat),
+            seen: None,
             deaf: true,
             orphan: false,
             doubt: false,
@@ -136,6 +142,7 @@ impl Entry {
             notes.compare(&now);
         } else if notes.orphan {
             notes.removed(&now);
+            notes.seen = None;
         }
         Ok(FileNotes { notes: notes.collected, revoked: notes.revoked })
     }
@@ -178,35 +185,46 @@ impl Entry {
         }
     }
 
-    /// Takes in a change of its inode. Does it want to be heard?
-    pub(super) fn feed(&mut self, change: Change) -> bool {
-        let fd = self.fd;
-        match &mut self.purpose {
-            Purpose::Free => false,
-            Purpose::Growth => notes::is_growth(change),
-            Purpose::Notes(notes) => {
-                if let Some(set) = notes::plain(change) {
-                    return notes.collect(set);
-                }
-                if change == Change::Unmounted {
-                    notes.revoke();
-                    return true;
-                }
-                match look(fd) {
-                    Ok(stat) if Identity::of(&stat) == self.identity => {
-                        let now = State::of(&stat);
-                        let mut heard = false;
-                        let mut state = notes.state;
-                        state.advance(change, &now, |set| heard |= notes.collect(set));
-                        notes.state = state;
-                        heard
-                    }
-                    // Closed, or there is no answer now: whoever asks finds out.
-                    _ => {
-                        notes.doubt = true;
-                        true
-                    }
-                }
+    /// Takes in a change of its inode, that came with this fetch. Does it want
+    /// to be heard?
+    pub(super) fn feed(&mut self, change: Change, fetch: u64) -> bool {
+        let notes = match &mut self.purpose {
+            Purpose::Free => return false,
+            Purpose::Growth => return notes::is_growth(change),
+            Purpose::Notes(notes) => notes,
+        };
+        if let Some(set) = notes::plain(change) {
+            return notes.collect(set);
+        }
+        if change == Change::Unmounted {
+            notes.revoke();
+            return true;
+        }
+        self.seen(fetch, |notes, now| notes.advance(change, now))
+    }
+
+    /// Works on the state that the file had after all that this fetch brought.
+    /// One look does: what has come since has a letter of its own, yet to be
+    /// fetched. Does it want to be heard?
+    fn seen(&mut self, fetch: u64, work: impl FnOnce(&mut Notes, &State) -> bool) -> bool {
+        let Some(notes) = self.notes() else { return false };
+        if let Some((of, now)) = notes.seen
+            && of == fetch
+        {
+            return work(notes, &now);
+        }
+        let looked = self.look(self.fd);
+        let Some(notes) = self.notes() else { return false };
+        match looked {
+            Ok(stat) => {
+                let now = State::of(&stat);
+                notes.seen = Some((fetch, now));
+                work(notes, &now)
+            }
+            // Closed, or there is no answer now: whoever asks finds out.
+            Err(_) => {
+                notes.doubt = true;
+                true
             }
         }
     }
@@ -224,17 +242,20 @@ impl Entry {
         }
     }
 
-    /// A directory went from its parent: this one? Does it want to be heard?
-    pub(super) fn is_removed(&mut self) -> bool {
-        let looked = self.look(self.fd);
-        let Some(notes) = self.notes() else { return false };
-        match looked {
-            Ok(stat) => notes.removed(&State::of(&stat)),
-            Err(_) => {
-                notes.doubt = true;
-                true
-            }
+    /// A directory went from its parent, by a letter of this fetch: this one?
+    /// Does it want to be heard?
+    pub(super) fn is_removed(&mut self, fetch: u64) -> bool {
+        // It is final, and with many in one directory most go for others.
+        self.notes().is_some_and(|notes| !notes.state.is_removed())
+            && self.seen(fetch, Notes::removed)
+    }
+
+    /// A directory has moved: is it removed by now? Does it want to be heard?
+    pub(super) fn is_gone(&mut self) -> bool {
+        if let Some(notes) = self.notes() {
+            notes.seen = None;
         }
+        self.seen(NO_FETCH, Notes::removed)
     }
 }
 
@@ -262,24 +283,28 @@ impl Notes {
         self.collected |= NOTE_REVOKE & self.want;
     }
 
+    fn advance(&mut self, change: Change, now: &State) -> bool {
+        let mut heard = false;
+        let mut state = self.state;
+        state.advance(change, now, |set| heard |= self.collect(set));
+        self.state = state;
+        heard
+    }
+
     fn compare(&mut self, now: &State) -> bool {
         let mut heard = false;
         let mut state = self.state;
         state.compare(now, |set| heard |= self.collect(set));
         self.state = state;
+        // An earlier look must not follow a later one: it would tell of the
+        // way back.
+        self.seen = None;
         heard
     }
 
     /// Tells of the removal of a directory, and of nothing else.
     fn removed(&mut self, now: &State) -> bool {
-        if !now.is_removed() {
-            return false;
-        }
-        let mut heard = false;
-        let mut state = self.state;
-        state.advance(Change::Deleted, now, |set| heard |= self.collect(set));
-        self.state = state;
-        heard
+        now.is_removed() && self.advance(Change::Deleted, now)
     }
 }
 

@@ -43,6 +43,8 @@ pub(super) struct Files {
     /// What was read and not yet looked into, from `opened` on.
     letters: Vec<Letter>,
     opened: usize,
+    /// Counts the times that letters were fetched.
+    fetch: u64,
     /// How many more reads may follow.
     reads: u32,
     /// Others have read for this queue.
@@ -65,6 +67,7 @@ impl Files {
             watches: Watches::new(),
             letters: Vec::new(),
             opened: 0,
+            fetch: 0,
             reads: 0,
             mail: false,
             noted: 0,

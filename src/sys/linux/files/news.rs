@@ -36,6 +36,7 @@ impl Files {
     fn fetch(&mut self) {
         self.letters.clear();
         self.opened = 0;
+        self.fetch += 1;
         let lost = if core::mem::replace(&mut self.mail, false) {
             self.instance.take(&mut self.letters)
         } else {
@@ -81,8 +82,8 @@ impl Files {
                 continue;
             }
             let heard = match role {
-                Role::Own => entry.feed(change),
-                Role::Parent => change == Change::Removed(true) && entry.is_removed(),
+                Role::Own => entry.feed(change, self.fetch),
+                Role::Parent => change == Change::Removed(true) && entry.is_removed(self.fetch),
             };
             if heard {
                 self.stir(place);
@@ -95,12 +96,15 @@ impl Files {
 
     /// A directory may have another parent now, and may have gone from it.
     fn moved(&mut self, place: u32) {
-        let Some(entry) = self.entries.get(place as usize) else { return };
-        if entry.hook(Role::Parent).is_free() {
+        let Some(entry) = self.entries.get_mut(place as usize) else { return };
+        if !entry.notes().is_some_and(|notes| notes.wants_removal()) {
             return;
         }
         self.listen_to_parent(place);
-        if self.entries.get_mut(place as usize).is_some_and(Entry::is_removed) {
+        let Some(entry) = self.entries.get_mut(place as usize) else { return };
+        // What was seen before the watch stood may have gone before it, too.
+        // Where there is none now, the core must know to look by the clock.
+        if entry.is_gone() || !entry.hears() {
             self.stir(place);
         }
     }
@@ -148,10 +152,13 @@ impl Files {
             if entry.is_free() || entry.hook(Role::Own).is_free() {
                 continue;
             }
+            // So may be the word of a move,
+            self.moved(place);
+            let Some(entry) = self.entries.get_mut(place as usize) else { return };
             if entry.compare() {
                 self.stir(place);
             }
-            // So may be the word that the kernel has dropped the watch.
+            // or that the kernel has dropped the watch.
             let removed = self.entries.get_mut(place as usize).and_then(Entry::notes);
             if removed.is_none_or(|notes| notes.state.is_removed()) {
                 let _ = self.hook(place, Role::Own);
