@@ -14,8 +14,8 @@
 #![forbid(unsafe_code)]
 
 use super::{
-    Arm, Attended, Bell, Cancel, Class, Deed, Descriptor, Exit, FileNotes, Hint, Mounts, Platform, Readiness,
-    Sample, Side, Source, Token, Watched,
+    Arm, Attended, Bell, Cancel, Class, Deed, Descriptor, Exit, FileNotes, Hint, Mounts, Platform,
+    Readiness, Sample, Side, Source, Token, Watched,
 };
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};

@@ -16,8 +16,8 @@ use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::{
-    Arm, Attended, Bell, Cancel, Deed, Descriptor, Exit, FileNotes, Hint, Mounts, Platform, Readiness,
-    Sample, Side, Source, Token, Watched,
+    Arm, Attended, Bell, Cancel, Deed, Descriptor, Exit, FileNotes, Hint, Mounts, Platform,
+    Readiness, Sample, Side, Source, Token, Watched,
 };
 use core::ffi::c_uint;
 
