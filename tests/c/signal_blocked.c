@@ -209,22 +209,6 @@ TEST(a_parked_thread_leaves_another_threads_signal_to_it)
 	CHECK_EQ(close(kq), 0);
 }
 
-/* 'Z': it has ended, and is listed until the process ends. */
-static int
-state_of_first_thread(void)
-{
-	char path[48], text[512], *state;
-	ssize_t n;
-	int fd;
-	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)getpid());
-	CHECK((fd = open(path, O_RDONLY | O_CLOEXEC)) >= 0);
-	CHECK((n = read(fd, text, sizeof text - 1)) > 0);
-	CHECK_EQ(close(fd), 0);
-	text[n] = '\0';
-	CHECK((state = strrchr(text, ')')) != NULL);
-	return state[2];
-}
-
 static void *
 outlives_main(void *arg)
 {
