@@ -4,17 +4,20 @@
 
 use super::apply::Applied;
 use super::{Caller, Home, Queue, Stop, Wake};
-use crate::clock::{Moment, Patience};
+use crate::clock::{Moment, Patience, Span};
 use crate::errno::Errno;
 use crate::event::{EV_EOF, EV_ONESHOT, Kevent};
 use crate::filter::{self, Filter, News, Outcome, Report, Then, Touch};
 use crate::knote::{Body, Knote, Slot};
 use crate::sync::Ordering;
-use crate::sys::{Arm, Cancel, Descriptor, Hint, Platform, Readiness, Token};
+use crate::sys::{Arm, Attended, Cancel, Descriptor, Hint, Platform, Readiness, Token};
 
 /// How often a call that must not sleep looks again after hints that led to
 /// nothing: something that is ready may stand behind them.
 const STRAYS: usize = 64;
+
+/// How often a thread looks again that nothing may wake.
+const DEAF: Span = Span::millis(100);
 
 /// Waits for events and hands them over. From here down to the platform's wait
 /// nothing is owned and no lock is held: the thread may not come back.
@@ -41,11 +44,15 @@ pub(super) fn events<P: Platform, C: Caller>(
         if count == 0 && careful && !expedite {
             // Only now, so that nothing is paid while there are events.
             let attended = home.enter(tenant)?.attend(number, &mut found)?;
-            count = if attended || patience == Patience::Poll {
-                usize::from(attended)
-            } else {
-                wait::<P>(waiter, &mut found, caller.room(), patience, cancel)?
+            let until = if attended == Attended::Deaf { nap::<P>(patience) } else { patience };
+            count = match attended {
+                Attended::Hints => 1,
+                _ if patience == Patience::Poll => 0,
+                _ => wait::<P>(waiter, &mut found, caller.room(), until, cancel)?,
             };
+            if count == 0 && until != patience {
+                continue;
+            }
         }
         // Nothing came, so the list is empty too: the bell would have told.
         if count == 0 && !expedite {
@@ -70,6 +77,16 @@ pub(super) fn events<P: Platform, C: Caller>(
         if over {
             return Ok(0);
         }
+    }
+}
+
+/// For as long as that, but not longer than a thread may that nothing may wake.
+fn nap<P: Platform>(patience: Patience) -> Patience {
+    let soon = P::now().after(DEAF);
+    match patience {
+        Patience::Poll => Patience::Poll,
+        Patience::Until(moment) => Patience::Until(moment.min(soon)),
+        Patience::Forever => Patience::Until(soon),
     }
 }
 
@@ -115,15 +132,17 @@ fn time_is_up<P: Platform>(
 }
 
 impl<P: Platform> Queue<P> {
-    /// Lets the platform look after what no wait tells of; did hints come of
-    /// it?
+    /// Lets the platform look after what no wait tells of.
     fn attend(
         &mut self,
         number: Descriptor,
         found: &mut P::Found,
-    ) -> core::result::Result<bool, Stop> {
+    ) -> core::result::Result<Attended, Stop> {
         self.port.reach(number);
-        self.port.attend(found).map_err(Stop::Failed)
+        self.port.attend(found).map_err(|error| match error {
+            Errno::EBADF => Stop::Gone,
+            error => Stop::Failed(error),
+        })
     }
 
     /// Turns what a wait has found, and what is on the list, into events.

@@ -300,6 +300,25 @@ fn a_careful_queue_is_attended_to_before_a_thread_sleeps() {
 }
 
 #[test]
+fn a_thread_that_nothing_may_wake_looks_again_by_the_clock() {
+    let rig = careful();
+    assert_eq!(idents(&rig.poll(1)), [3]);
+    fake::is_deaf(true);
+    rig.nothing();
+    let attended = fake::calls(Verb::Attend);
+    fake::during_sleep(|| fake::wants_attention(3));
+    assert_eq!(idents(&rig.wait(1)), [3]);
+    assert_eq!(fake::calls(Verb::Attend), attended + 2);
+    // It sleeps no longer than it was told to.
+    for nanos in [1000, 250_000_000] {
+        let end = Moment(Fake::now().0 + nanos);
+        assert_eq!(rig.call(&[], 1, Patience::Until(end)), Ok(vec![]));
+        assert_eq!(Fake::now(), end);
+    }
+    fake::is_deaf(false);
+}
+
+#[test]
 fn attending_costs_nothing_while_there_are_events() {
     let rig = careful();
     let before = fake::calls(Verb::Attend);

@@ -14,8 +14,8 @@
 #![forbid(unsafe_code)]
 
 use super::{
-    Arm, Bell, Cancel, Class, Deed, Descriptor, Exit, FileNotes, Hint, Mounts, Platform, Readiness,
-    Sample, Side, Source, Token, Watched,
+    Arm, Attended, Bell, Cancel, Class, Deed, Descriptor, Exit, FileNotes, Hint, Mounts, Platform,
+    Readiness, Sample, Side, Source, Token, Watched,
 };
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
@@ -270,6 +270,8 @@ struct Machine {
     awake: VecDeque<Action>,
     /// Descriptors of which no wait tells.
     unseen: Vec<Descriptor>,
+    /// Nothing can be had that would wake a thread for those.
+    deaf: bool,
     /// How often each signal came, and which came without anybody's knowing.
     signals: BTreeMap<i32, u64>,
     blocked: Vec<i32>,
@@ -456,6 +458,11 @@ pub(crate) fn before_hand_over(action: impl FnOnce() + 'static) {
 /// Whoever watches this descriptor is told by attending alone, once.
 pub(crate) fn wants_attention(fd: Descriptor) {
     machine(|machine| machine.unseen.push(fd));
+}
+
+/// Attending finds nothing that would wake the thread; or does again.
+pub(crate) fn is_deaf(deaf: bool) {
+    machine(|machine| machine.deaf = deaf);
 }
 
 /// The process is sent a signal.
@@ -838,7 +845,7 @@ impl Platform for Fake {
         })
     }
 
-    fn attend(&mut self, found: &mut Found) -> Result<bool> {
+    fn attend(&mut self, found: &mut Found) -> Result<Attended> {
         let set = self.set;
         machine(|machine| {
             machine.called(Verb::Attend)?;
@@ -864,7 +871,11 @@ impl Platform for Fake {
             if found.hints.is_empty() {
                 machine.gather(set, found, Fake::BATCH);
             }
-            Ok(!found.hints.is_empty())
+            Ok(match found.hints.is_empty() {
+                false => Attended::Hints,
+                true if machine.deaf => Attended::Deaf,
+                true => Attended::Quiet,
+            })
         })
     }
 

@@ -72,6 +72,18 @@ pub(crate) enum Arm {
     Once,
 }
 
+/// What came of [`Platform::attend`].
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Attended {
+    /// There are hints.
+    Hints,
+    /// There is nothing, and whatever comes wakes the thread.
+    Quiet,
+    /// There is nothing, but what comes may not wake the thread: it must look
+    /// again by the clock.
+    Deaf,
+}
+
 /// What the kernel said about a descriptor, as a set of bits.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Readiness(pub(crate) u8);
@@ -469,9 +481,8 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     fn interrupted_in_vain() -> bool;
 
     /// Looks after what no wait tells of, before a thread sleeps on a queue
-    /// whose knotes need it.
-    /// `true`: `found` has hints now.
-    fn attend(&mut self, found: &mut Self::Found) -> Result<bool>;
+    /// whose knotes need it. EBADF: its number is something else by now.
+    fn attend(&mut self, found: &mut Self::Found) -> Result<Attended>;
 
     /// Ends the calling thread here if it has been cancelled. Nothing is owned
     /// on its stack.

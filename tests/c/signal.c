@@ -922,3 +922,35 @@ TEST(threads_that_receive_block_and_handle_lose_none_to_a_waiter_that_blocks)
 {
 	counts_in_equal_counts_out(1);
 }
+
+static void *
+dups_after_main(void *arg)
+{
+	int kq = open_queue(), copy, others[3], i;
+	(void)arg;
+	WAIT_FOR(state_of_first_thread() == 'Z');
+	handle(SIGUSR1, SIG_IGN, 0);
+	SIG_ADD(kq, SIGUSR1, 0);
+	CHECK((copy = dup(kq)) >= 0);
+	CHECK_EQ(close(kq), 0);
+	/* Each looks for queues that are gone. */
+	for (i = 0; i < 3; i++)
+		others[i] = open_queue();
+	CHECK_EQ(raise(SIGUSR1), 0);
+	EXPECT_ONLY(copy, SIGUSR1, 1);
+	for (i = 0; i < 3; i++)
+		EXPECT_QUIET(others[i]);
+	_exit(0);
+}
+
+TEST(by_a_dup_the_queue_is_the_same_when_the_first_thread_has_ended)
+{
+	pid_t pid = fork_child();
+	NOT_UNDER_VALGRIND();
+	if (pid == 0) {
+		pthread_t thread;
+		CHECK_EQ(pthread_create(&thread, NULL, dups_after_main, NULL), 0);
+		syscall(SYS_exit, 0);
+	}
+	expect_exit(pid, 0);
+}

@@ -209,6 +209,37 @@ TEST(a_parked_thread_leaves_another_threads_signal_to_it)
 	CHECK_EQ(close(kq), 0);
 }
 
+static void *
+outlives_main(void *arg)
+{
+	int kq = *(int *)arg, i;
+	block(SIGUSR1);
+	WAIT_FOR(state_of_first_thread() == 'Z');
+	for (i = 0; i < 3; i++) {
+		send_me(SIGUSR1);
+		EXPECT_ONLY(kq, SIGUSR1, 1);
+		CHECK(!is_pending(SIGUSR1));
+	}
+	_exit(0);
+}
+
+TEST(a_first_thread_that_has_ended_takes_no_signal)
+{
+	pid_t pid = fork_child();
+	NOT_UNDER_VALGRIND();
+	if (pid == 0) {
+		static int kq;
+		pthread_t thread;
+		kq = open_queue();
+		handle(SIGUSR1, hit, 0);
+		SIG_ADD(kq, SIGUSR1, 0);
+		CHECK_EQ(pthread_create(&thread, NULL, outlives_main, &kq), 0);
+		/* As it would be after pthread_exit(), which may block. */
+		syscall(SYS_exit, 0);
+	}
+	expect_exit(pid, 0);
+}
+
 TEST(when_all_threads_block_it_is_taken_once)
 {
 	int one = open_queue(), two = open_queue(), i;

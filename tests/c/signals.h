@@ -195,6 +195,22 @@ wait_until_parent_sleeps(void)
 	}
 }
 
+/* 'Z': it has ended, and is listed until the process ends. */
+__attribute__((unused)) static int
+state_of_first_thread(void)
+{
+	char path[48], text[512], *state;
+	ssize_t n;
+	int fd;
+	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)getpid());
+	CHECK((fd = open(path, O_RDONLY | O_CLOEXEC)) >= 0);
+	CHECK((n = read(fd, text, sizeof text - 1)) > 0);
+	CHECK_EQ(close(fd), 0);
+	text[n] = '\0';
+	CHECK((state = strrchr(text, ')')) != NULL);
+	return state[2];
+}
+
 /* Runs `statements` in a child, which must exit with 0. */
 #define IN_CHILD(statements)                                                  \
 	do {                                                                  \

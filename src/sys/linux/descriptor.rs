@@ -285,17 +285,23 @@ pub(super) fn is_epoll(fd: Descriptor) -> bool {
 /// What /proc calls an open file, as far as there is room. Without allocating:
 /// it is asked when memory may be short.
 pub(super) fn file_name(room: &mut [u8; 32], fd: Descriptor) -> Result<&[u8]> {
-    let mut path = [0u8; 32];
-    let path = proc_path(&mut path, "/proc/self/fd/", fd).ok_or(Errno::EBADF)?;
+    let mut path = [0u8; PATH];
+    let path = proc_path(&mut path, OWN_DESCRIPTORS, fd).ok_or(Errno::EBADF)?;
     // SAFETY: a string that ends in NUL, and as many bytes as the array has.
     let length = unsafe { libc::readlink(path.as_ptr(), room.as_mut_ptr().cast(), room.len()) };
     let length = usize::try_from(length).map_err(|_| last_error())?;
     Ok(room.get(..length).unwrap_or_default())
 }
 
-/// "/proc/self/.../N", without allocating.
+/// Where the kernel names the descriptors. The thread's own folder: that of the
+/// process is the first thread's, and shows none once it has ended.
+pub(super) const OWN_DESCRIPTORS: &str = "/proc/thread-self/fd/";
+/// Room for the longest such path, with "/.." behind the number.
+pub(super) const PATH: usize = 48;
+
+/// "/proc/thread-self/.../N", without allocating.
 pub(super) fn proc_path<'a>(
-    buffer: &'a mut [u8; 32],
+    buffer: &'a mut [u8; PATH],
     folder: &str,
     fd: Descriptor,
 ) -> Option<&'a std::ffi::CStr> {
@@ -304,7 +310,7 @@ pub(super) fn proc_path<'a>(
 
 /// The same, with something after the number.
 pub(super) fn proc_path_to<'a>(
-    buffer: &'a mut [u8; 32],
+    buffer: &'a mut [u8; PATH],
     folder: &str,
     fd: Descriptor,
     rest: &str,
@@ -317,8 +323,8 @@ pub(super) fn proc_path_to<'a>(
 
 /// What /proc knows of a descriptor beside its name.
 pub(super) fn fdinfo(text: &mut [u8; 512], fd: Descriptor) -> Option<&str> {
-    let mut path = [0u8; 32];
-    let path = proc_path(&mut path, "/proc/self/fdinfo/", fd)?;
+    let mut path = [0u8; PATH];
+    let path = proc_path(&mut path, "/proc/thread-self/fdinfo/", fd)?;
     let text = Reading::open(path).and_then(|file| file.read(text)).ok()?;
     core::str::from_utf8(text).ok()
 }
@@ -338,7 +344,7 @@ pub(crate) fn descriptor_state(fd: Descriptor) -> DescriptorState {
 /// It is asked when descriptors or memory have run out, so it does without
 /// either: if the list cannot be had, every number is tried.
 pub(crate) fn own_descriptors(mut each: impl FnMut(Descriptor)) {
-    if list_numbers(c"/proc/self/fd", &mut each).is_err() {
+    if list_numbers(c"/proc/thread-self/fd", &mut each).is_err() {
         // The hard limit: above a soft one that was lowered since, numbers may
         // be open still.
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);

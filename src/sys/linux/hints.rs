@@ -9,7 +9,7 @@ use super::mounts::Telling;
 use super::processes;
 use super::signals::Walk;
 use crate::errno::{Errno, Result};
-use crate::sys::{Hint, Readiness};
+use crate::sys::{Attended, Hint, Readiness};
 
 /// What a wait found, and where it leads.
 pub(crate) struct Found {
@@ -33,21 +33,20 @@ impl Found {
 }
 
 impl Native {
-    /// Looks after signals and mounts; are there hints now?
-    pub(super) fn look_around(&mut self, found: &mut Found) -> Result<bool> {
-        let mut hints = false;
+    /// Looks after signals and mounts.
+    pub(super) fn look_around(&mut self, found: &mut Found) -> Result<Attended> {
+        let mut attended = Attended::Quiet;
         if !self.signals.is_empty() {
             let (signals, place) = self.signals()?;
-            let walk = signals.attend(place)?;
-            found.signals = walk.unwrap_or(Walk::DONE);
-            hints = walk.is_some();
+            attended = signals.attend(place, &mut found.signals)?;
         }
         // What has been found is handed over first; the rest is still there.
         match self.mounts.look() {
-            Err(error) if !hints => return Err(error),
+            Err(error) if attended != Attended::Hints => return Err(error),
             _ => {}
         }
-        Ok(self.mounts.tell(&mut found.telling) || hints)
+        let told = self.mounts.tell(&mut found.telling);
+        Ok(if told { Attended::Hints } else { attended })
     }
 
     /// The next of what was found.

@@ -16,8 +16,8 @@ use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::{
-    Arm, Bell, Cancel, Deed, Descriptor, Exit, FileNotes, Hint, Mounts, Platform, Readiness,
-    Sample, Side, Source, Token, Watched,
+    Arm, Attended, Bell, Cancel, Deed, Descriptor, Exit, FileNotes, Hint, Mounts, Platform,
+    Readiness, Sample, Side, Source, Token, Watched,
 };
 use core::ffi::c_uint;
 
@@ -459,7 +459,7 @@ impl Platform for Native {
         signals::interrupted_in_vain()
     }
 
-    fn attend(&mut self, found: &mut Found) -> Result<bool> {
+    fn attend(&mut self, found: &mut Found) -> Result<Attended> {
         self.look_around(found)
     }
 

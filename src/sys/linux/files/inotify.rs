@@ -3,7 +3,9 @@
 //! A watch goes through /proc/self/fd/N and so follows the open file, also
 //! when it is renamed or unlinked. Two descriptors of one inode share a watch.
 
-use super::super::descriptor::{Private, ask_int, check, own, proc_path, proc_path_to};
+use super::super::descriptor::{
+    OWN_DESCRIPTORS, PATH, Private, ask_int, check, own, proc_path, proc_path_to,
+};
 use super::notes::Change;
 use crate::errno::{Errno, Result};
 use crate::sys::Descriptor;
@@ -57,10 +59,10 @@ impl Inotify {
 
     /// Watches a descriptor's inode for these events and no others.
     pub(super) fn set(&self, fd: Descriptor, role: Role, mask: u32) -> Result<i32> {
-        let mut path = [0u8; 32];
+        let mut path = [0u8; PATH];
         let path = match role {
-            Role::Own => proc_path(&mut path, "/proc/self/fd/", fd),
-            Role::Parent => proc_path_to(&mut path, "/proc/self/fd/", fd, "/.."),
+            Role::Own => proc_path(&mut path, OWN_DESCRIPTORS, fd),
+            Role::Parent => proc_path_to(&mut path, OWN_DESCRIPTORS, fd, "/.."),
         };
         let path = path.ok_or(Errno::EINVAL)?;
         // SAFETY: a string that ends in NUL.

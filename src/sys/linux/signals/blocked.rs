@@ -35,7 +35,7 @@ pub(super) fn takeable(pending: u64) -> Takeable {
     let listed = each_thread(|thread, masks| {
         if thread == myself {
             mine = masks.pending;
-        } else {
+        } else if !masks.has_ended {
             others |= !masks.blocked;
         }
     });
@@ -58,6 +58,9 @@ struct Masks {
     pending: u64,
     /// SigBlk; less what the thread waits for at this moment.
     blocked: u64,
+    /// It has ended and takes none. The first thread stays listed so, with the
+    /// mask it had, until the process ends.
+    has_ended: bool,
 }
 
 fn each_thread(mut each: impl FnMut(i32, Masks)) -> Result<()> {
@@ -86,7 +89,7 @@ fn masks_of(thread: i32) -> Result<Masks> {
     }
 }
 
-/// Finds the two lines byte by byte: lines before them can be long.
+/// Finds the three lines byte by byte: lines before them can be long.
 #[derive(Default)]
 struct Reader {
     masks: Masks,
@@ -111,6 +114,9 @@ impl Reader {
         match self.name.get_mut(self.column) {
             Some(place) => *place = byte,
             None => {
+                if self.column == self.name.len() && &self.name == b"State:\t" {
+                    self.masks.has_ended = matches!(byte, b'Z' | b'X');
+                }
                 if let Some(digit) = char::from(byte).to_digit(16) {
                     self.value = self.value << 4 | u64::from(digit);
                 }
@@ -150,6 +156,20 @@ mod tests {
         text.iter().for_each(|byte| reader.take(*byte));
         assert_eq!(reader.masks.pending, 0x200);
         assert_eq!(reader.masks.blocked, 0xffff_fffe_7ffb_feff);
+        assert!(!reader.masks.has_ended);
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_is_told_by_its_state() {
+        for (text, has_ended) in [
+            ("Name:\tState:\tZ\nState:\tS (sleeping)\nTgid:\t1\n", false),
+            ("Name:\ta\nState:\tZ (zombie)\nTgid:\t1\n", true),
+            ("Name:\ta\nState:\tX (dead)\nTgid:\t1\n", true),
+        ] {
+            let mut reader = Reader::default();
+            text.bytes().for_each(|byte| reader.take(byte));
+            assert_eq!(reader.masks.has_ended, has_ended, "{text}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::descriptor::Private;
 use super::epoll;
 use super::knocker::{Knock, Knocker};
 use crate::errno::{Errno, Result};
-use crate::sys::{Descriptor, Token};
+use crate::sys::{Attended, Descriptor, Token};
 use kernel::bit;
 use table::Node;
 
@@ -198,11 +198,8 @@ impl Signals {
     }
 
     /// Before a thread sleeps: hooks that the application has set aside, and
-    /// signals that this thread blocks. `Some`: there are hints.
-    pub(super) fn attend(&mut self, place: Place<'_>) -> Result<Option<Walk>> {
-        if self.entries.is_empty() {
-            return Ok(None);
-        }
+    /// signals that this thread blocks.
+    pub(super) fn attend(&mut self, place: Place<'_>, walk: &mut Walk) -> Result<Attended> {
         for entry in &self.entries {
             table::look_after(entry.signal)?;
         }
@@ -211,10 +208,15 @@ impl Signals {
         let ready = self.prepare_for_blocked(kernel::mask(), place);
         self.take_blocked();
         if self.entries.iter().any(Entry::has_moved) {
-            return Ok(Some(self.rung()));
+            *walk = self.rung();
+            return Ok(Attended::Hints);
         }
-        // It must not sleep if nothing would wake it.
-        ready.map(|()| None)
+        match ready {
+            Ok(()) => Ok(Attended::Quiet),
+            Err(Errno::EBADF) => Err(Errno::EBADF),
+            // There is no descriptor, or no memory, for what would wake it.
+            Err(_) => Ok(Attended::Deaf),
+        }
     }
 
     fn watched(&self) -> u64 {
@@ -231,6 +233,10 @@ impl Signals {
         }
         if self.set_blocked(watched) {
             return Ok(());
+        }
+        // Whoever waits may have been given a number that is a stranger's now.
+        if !epoll::contains(place.queue, place.doorbell) {
+            return Err(Errno::EBADF);
         }
         let fd = Private::new(kernel::descriptor(watched)?, b"anon_inode:[signalfd]");
         // An edge: it is for waking, and pending signals that are another
