@@ -5,6 +5,7 @@
 //! that is blocked or ignored, are not cared for. So nothing is taken that is
 //! pending, and no wait is attended to for it.
 
+use super::ledger;
 use super::table::{self, Node};
 use crate::errno::Result;
 use crate::sys::linux::knocker::Knock;
@@ -21,7 +22,7 @@ pub(in crate::sys::linux) struct Ear {
 impl Ear {
     /// Each of these signals knocks from now on.
     pub(in crate::sys::linux) fn new(signal: i32, knock: Knock) -> Result<Ear> {
-        let node = table::subscribe(signal)?;
+        let node = ledger::subscribe(signal)?;
         node.lead_to(Some(knock));
         Ok(Ear { signal, heard: count(signal), node })
     }
@@ -34,7 +35,7 @@ impl Ear {
 
     /// (No `Drop` does this: a forked child must drop its parent's.)
     pub(in crate::sys::linux) fn close(self) {
-        table::unsubscribe(self.signal, self.node);
+        ledger::unsubscribe(self.signal, self.node);
     }
 }
 

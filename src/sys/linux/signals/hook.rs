@@ -228,7 +228,7 @@ fn ignore(frame: &Frame) {
 /// or stops.
 ///
 /// Meanwhile every other signal waits, so no handler can leave this frame by
-/// longjmp, and the next look after the hooks (see `table`) passes this one by.
+/// longjmp, and the next look after the hooks (see `ledger`) passes this one by.
 fn strike(slot: &Slot, frame: &Frame) {
     let signal = frame.signal;
     if !frame.is_the_kernels() {

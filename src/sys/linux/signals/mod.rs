@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `hook` | the handler, and what it does in the kernel's place |
 //! | `table` | what the process knows of each signal; the dispositions |
+//! | `ledger` | who counts what; laying hooks over dispositions, and taking them back |
 //! | `blocked` | signals that the waiting thread blocks |
 //! | `mark` | waits that were interrupted in vain |
 //! | `ear` | a signal that the library itself listens for |
@@ -18,6 +19,7 @@ mod blocked;
 mod ear;
 mod hook;
 mod kernel;
+mod ledger;
 mod mark;
 mod table;
 
@@ -101,7 +103,7 @@ impl Signals {
         if self.knocker.is_none() {
             self.knocker = Some(Knocker::new(place.queue, place.rung, place.doorbell)?);
         }
-        let node = table::subscribe(signal)?;
+        let node = ledger::subscribe(signal)?;
         node.lead_to(self.knock().filter(|_| on));
         let mut entry = Entry { signal, token, on, told: 0, node };
         entry.told = entry.count();
@@ -125,7 +127,7 @@ impl Signals {
     /// Lets it give hints, or not. A change of the knote is a time to look
     /// after its hook as well; should that fail, the next wait does it.
     pub(super) fn arm(&mut self, signal: i32, token: Token, on: bool) {
-        let _ = table::look_after(signal);
+        let _ = ledger::look_after(signal);
         let knock = self.knock();
         let Some(entry) = self.find(signal, token) else { return };
         let rang = entry.has_moved();
@@ -143,7 +145,7 @@ impl Signals {
         let Some(index) = found else { return };
         let entry = self.entries.swap_remove(index);
         let rang = entry.has_moved();
-        table::unsubscribe(signal, entry.node);
+        ledger::unsubscribe(signal, entry.node);
         if rang {
             self.settle();
         }
@@ -201,7 +203,7 @@ impl Signals {
     /// signals that this thread blocks.
     pub(super) fn attend(&mut self, place: Place<'_>, walk: &mut Walk) -> Result<Attended> {
         for entry in &self.entries {
-            table::look_after(entry.signal)?;
+            ledger::look_after(entry.signal)?;
         }
         // First the descriptor that wakes, then the look: what comes between
         // the two is seen by one of them.
@@ -283,7 +285,7 @@ impl Signals {
     /// Gives everything back.
     pub(super) fn retire(&mut self) {
         for entry in core::mem::take(&mut self.entries) {
-            table::unsubscribe(entry.signal, entry.node);
+            ledger::unsubscribe(entry.signal, entry.node);
         }
         self.knocker = None;
         self.blocked = None;
@@ -323,5 +325,5 @@ pub(super) fn interrupted_in_vain() -> bool {
 /// A forked child gets the application's own dispositions back.
 /// Async-signal-safe.
 pub(crate) fn in_forked_child() {
-    table::in_forked_child();
+    ledger::in_forked_child();
 }
