@@ -946,7 +946,7 @@ dups_after_main(void *arg)
 TEST(by_a_dup_the_queue_is_the_same_when_the_first_thread_has_ended)
 {
 	pid_t pid = fork_child();
-	NOT_UNDER_VALGRIND();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
 	if (pid == 0) {
 		pthread_t thread;
 		CHECK_EQ(pthread_create(&thread, NULL, dups_after_main, NULL), 0);

@@ -226,7 +226,7 @@ outlives_main(void *arg)
 TEST(a_first_thread_that_has_ended_takes_no_signal)
 {
 	pid_t pid = fork_child();
-	NOT_UNDER_VALGRIND();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
 	if (pid == 0) {
 		static int kq;
 		pthread_t thread;
