@@ -1765,6 +1765,7 @@ TEST(the_end_of_a_process_that_proc_hides)
 /* Nobody looks while more is done than the system keeps. */
 TEST(what_got_lost_is_said)
 {
+	NOT_UNDER_VALGRIND("40,000 children take valgrind too long");
 	int kq, i;
 	pid_t pid;
 	struct child c;
