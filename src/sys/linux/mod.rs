@@ -15,15 +15,19 @@
 //! | `probe` | asking a descriptor about itself |
 //! | `descriptor` | numbers: ours and the application's |
 //! | `per_process` | what a forked child must not see; the fork handler |
-//! | `lock` | the futex under the mutex |
+//! | `wiped` | the page that the kernel wipes in a forked child |
+//! | `lock`, `lock_word` | what is under the mutex; its states |
+//! | `futex` | sleeping on a word |
 
 mod descriptor;
 mod doorbell;
 mod epoll;
 mod files;
+mod futex;
 mod hints;
 mod knocker;
 mod lock;
+mod lock_word;
 mod mounts;
 mod native;
 mod per_process;
@@ -32,6 +36,7 @@ mod processes;
 mod sets;
 mod signals;
 mod timerfd;
+mod wiped;
 
 pub(crate) use descriptor::{descriptor_state, own_descriptors};
 pub(crate) use lock::RawLock;
