@@ -20,7 +20,7 @@
 //! | `in_forked_child` | what a forked child needs of the platform at once |
 //! | `thread_id`, `errno`, `set_errno`, `print` | small services |
 //!
-//! Every method but [`Platform::wait`] and [`Platform::ring`] is called with the queue's lock held,
+//! Every method but the waits and [`Platform::ring`] is called with the queue's lock held,
 //! must not sleep, and must not allocate in the steady state. `wait` is called
 //! with no lock held and nothing on the stack that needs dropping: the thread
 //! may be cancelled there, or leave by longjmp out of a signal handler.
@@ -261,6 +261,10 @@ pub(crate) enum Cancel {
     Deferred,
 }
 
+/// What to do for a thread that does not come back from its wait: with what it
+/// has found, and how many that are. As async-signal-safe as the wait is.
+pub(crate) type LeftBehind<T, F> = fn(&T, &mut F, usize);
+
 /// One queue's kernel objects.
 ///
 /// The number by which the application knows the queue can change (dup), so it
@@ -471,6 +475,20 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
         patience: Patience,
         cancel: Cancel,
     ) -> Result<usize>;
+
+    /// The same, and if the thread does not come back from it and takes along
+    /// what it has found, `left` is called in its place, where that can be
+    /// learned.
+    fn wait_unless_left<T>(
+        waiter: Self::Waiter,
+        found: &mut Self::Found,
+        most: usize,
+        (patience, cancel): (Patience, Cancel),
+        (context, left): (&T, LeftBehind<T, Self::Found>),
+    ) -> Result<usize> {
+        let _ = (context, left);
+        Self::wait(waiter, found, most, patience, cancel)
+    }
 
     /// The calling thread is about to wait, and may sleep. No lock is held.
     fn about_to_wait();

@@ -7,6 +7,7 @@
 //! | `epoll` | one set, and waiting |
 //! | `doorbell` | the eventfd that says "user space holds something" |
 //! | `knocker` | the small set by which others wake a queue |
+//! | `leaving` | threads that do not come back from a wait |
 //! | `timerfd` | the alarm of all timers |
 //! | `files` | what epoll refuses and what VNODE watches; inotify |
 //! | `processes` | pidfds, exit statuses, the process connector |
@@ -26,6 +27,7 @@ mod files;
 mod futex;
 mod hints;
 mod knocker;
+mod leaving;
 mod lock;
 mod lock_word;
 mod mounts;
