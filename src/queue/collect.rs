@@ -248,7 +248,7 @@ impl<P: Platform> Queue<P> {
             match self.port.next_hint(found) {
                 Ok(None) => return Ok(taken),
                 Ok(Some(Hint::Watched(token, seen))) => self.hinted(token, seen, crowded, caller),
-                Ok(Some(Hint::Bell)) => self.bell_taken(),
+                Ok(Some(Hint::Bell)) => self.ringing.hint_taken(),
                 Ok(Some(Hint::Alarm)) => self.expire(),
                 Err(Errno::EBADF) => return Err(Stop::Gone),
                 Err(error) => return Err(Stop::Failed(error)),

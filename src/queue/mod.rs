@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod bell;
 mod collect;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,8 @@ use crate::knote::alarms::Alarms;
 use crate::knote::ready::Ready;
 use crate::knote::table::Table;
 use crate::sync::{AtomicBool, Ordering};
-use crate::sys::{Bell, Descriptor, Mutex, Platform};
+use crate::sys::{Descriptor, Mutex, Platform};
+use bell::{Ringing, Step, Wake};
 use parking_lot::lock_api::MappedMutexGuard;
 
 /// What the C caller handed over, and gets.
@@ -72,30 +74,13 @@ pub(crate) struct Queue<P: Platform> {
     ready: Ready,
     alarms: Alarms,
     port: P,
-    /// The bell as last set, and not yet taken by a wait.
-    bell: Bell,
-    /// Threads that have let go of the lock to ring. Until they are back
-    /// nobody else sets the bell.
-    ringers: u32,
-    /// A wait has taken the bell's hint while they were out.
-    taken: bool,
+    ringing: Ringing,
     /// What the platform's alarm is set to.
     alarm: Option<Moment>,
     /// The number of the present scan: at most one event a knote in each.
     scan: u32,
     /// How many knotes the platform must attend to before a thread sleeps.
     careful: u32,
-}
-
-/// How [`Queue::settle`] is to wake whoever waits.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-enum Wake {
-    /// Something came onto the list: one waiter takes it.
-    One,
-    /// Something stays on the list: it concerns every waiter.
-    All,
-    /// This very call looks at the list next.
-    Myself,
 }
 
 impl<P: Platform> Queue<P> {
@@ -105,9 +90,7 @@ impl<P: Platform> Queue<P> {
             ready: Ready::new(),
             alarms: Alarms::new(),
             port,
-            bell: Bell::Rest,
-            ringers: 0,
-            taken: false,
+            ringing: Ringing::new(),
             alarm: None,
             scan: 0,
             careful: 0,
@@ -137,51 +120,27 @@ impl<P: Platform> Queue<P> {
             self.port.alarm(first)?;
             self.alarm = first;
         }
-        if self.ringers > 0 {
-            return Ok(false);
-        }
-        let bell = match (self.ready.is_empty(), self.bell, wake) {
-            (true, Bell::Rest, _) => return Ok(false),
-            (true, ..) => Bell::Rest,
-            // Rung and not yet taken: a waiter is on its way, or the next one
-            // will find it. Held: every one does.
-            (false, Bell::Ring | Bell::Hold, _) => return Ok(false),
-            (false, Bell::Rest, Wake::One) => {
-                self.ringers = 1;
-                return Ok(true);
+        match self.ringing.step(self.ready.is_empty(), wake) {
+            Step::Nothing => Ok(false),
+            Step::GoOut => Ok(true),
+            Step::Set(bell) => {
+                self.port.bell(bell)?;
+                self.ringing.is_set(bell);
+                Ok(false)
             }
-            (false, Bell::Rest, Wake::All) => Bell::Hold,
-            (false, Bell::Rest, Wake::Myself) => return Ok(false),
-        };
-        self.port.bell(bell)?;
-        self.bell = bell;
-        Ok(false)
+        }
     }
 
     /// The ringer is back. If it could not ring, the next call with a good
     /// number will.
     fn rung(&mut self, done: bool) -> Result<()> {
-        self.ringers = 0;
-        let taken = core::mem::replace(&mut self.taken, false);
+        self.ringing.is_back(done);
         if !done {
             return Ok(());
-        }
-        if !taken {
-            self.bell = Bell::Ring;
         }
         // What came onto the list since, or stayed there because the one who
         // took the hint had no room, is announced to everybody.
         self.settle(Wake::All).map(|_| ())
-    }
-
-    /// A wait has taken the bell's hint. A ring is over with that; a hold goes
-    /// on.
-    fn bell_taken(&mut self) {
-        if self.ringers > 0 {
-            self.taken = true;
-        } else if self.bell == Bell::Ring {
-            self.bell = Bell::Rest;
-        }
     }
 
     /// Has the queue's number become something else? Asked when a call failed
@@ -226,7 +185,7 @@ impl<P: Platform> Home<P> {
     /// The tenant leaves, unless some thread is out ringing its bell.
     pub(crate) fn clear(&self) -> Option<Queue<P>> {
         let mut room = self.room.lock();
-        let leaves = room.queue.as_ref().is_some_and(|queue| queue.ringers == 0);
+        let leaves = room.queue.as_ref().is_some_and(|queue| !queue.ringing.is_out());
         if !leaves {
             return None;
         }

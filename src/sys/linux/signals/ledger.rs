@@ -5,11 +5,12 @@
 //! locks. The exceptions are the handler, when it lets a default action happen,
 //! and the fork handler, in a process that has one thread.
 
+use super::count::Node;
 use super::hook;
 use super::kernel::{self, Action, bit, each};
-use super::table::{HOOKED, HOOKS, NOBODY, Node, OWNER, SIGNALS, SLOTS, slot};
+use super::table::{HOOKED, HOOKS, OWNER, SIGNALS, SLOTS, slot};
 use crate::errno::{Errno, Result};
-use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::Ordering;
 use crate::sys::Mutex;
 use crate::sys::linux::per_process::PerProcess;
 
@@ -45,12 +46,12 @@ impl Ledger {
         self.users = [0; SIGNALS];
         for ((slot, free), nodes) in SLOTS.iter().zip(&mut self.free).zip(&mut self.nodes) {
             slot.striking.store(0, Ordering::Relaxed);
-            slot.nodes().for_each(|node| node.lead_to(None));
+            slot.subscribers().nodes().for_each(|node| node.lead_to(None));
             free.clear();
             // A new ledger has no room for the nodes that are there; they stay
             // unused. An inherited one has: room is made with each node.
             let room = free.capacity();
-            free.extend(slot.nodes().take(room));
+            free.extend(slot.subscribers().nodes().take(room));
             *nodes = free.len();
         }
         self.owner = process;
@@ -69,11 +70,9 @@ impl Ledger {
         let mut home = Vec::new();
         home.try_reserve_exact(1).map_err(no_memory)?;
         let slot = SLOTS.get(signal).ok_or(Errno::EINVAL)?;
-        let first = slot.subscribers.load(Ordering::Acquire);
-        home.push(Node { knock: AtomicU64::new(NOBODY), next: AtomicPtr::new(first) });
+        home.push(Node::new());
         let node = &*home.leak().first_mut().ok_or(Errno::ENOMEM)?;
-        // Only here, with the lock, does the list grow.
-        slot.subscribers.store(core::ptr::from_ref(node).cast_mut(), Ordering::Release);
+        slot.subscribers().put_first(node);
         *nodes += 1;
         Ok(node)
     }
