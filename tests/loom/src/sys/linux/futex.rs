@@ -1,0 +1,23 @@
+//! The kernel's futex: a look and falling asleep in one step.
+
+use crate::sync::{AtomicU32, Ordering};
+use loom::sync::{Condvar, Mutex};
+
+/// One look before sleeping shows what a hundred would.
+pub(super) const SPINS: u32 = 1;
+
+loom::lazy_static! {
+    static ref SLEEPERS: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+}
+
+pub(super) fn wait(word: &AtomicU32, expected: u32) {
+    let asleep = SLEEPERS.0.lock().unwrap();
+    if word.load(Ordering::Relaxed) == expected {
+        drop(SLEEPERS.1.wait(asleep).unwrap());
+    }
+}
+
+pub(super) fn wake_one(_: &AtomicU32) {
+    let _asleep = SLEEPERS.0.lock().unwrap();
+    SLEEPERS.1.notify_one();
+}
