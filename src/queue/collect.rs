@@ -22,8 +22,8 @@ const DEAF: Span = Span::millis(100);
 /// Waits for events and hands them over. From here down to the platform's wait
 /// nothing is owned and no lock is held: the thread may not come back.
 ///
-/// `changed`: changes were applied in this call. Then the wait is no
-/// cancellation point: the caller must learn that they were.
+/// `changed`: what the changes applied just now have led to. After changes the
+/// wait is no cancellation point: the caller must learn that they were applied.
 pub(super) fn events<P: Platform, C: Caller>(
     home: &Home<P>,
     tenant: u32,
@@ -32,11 +32,13 @@ pub(super) fn events<P: Platform, C: Caller>(
     changed: Option<Applied>,
 ) -> core::result::Result<usize, Stop> {
     let patience = caller.patience()?;
-    let cancel = if changed.is_some() { Cancel::Deferred } else { Cancel::Allowed };
+    let cancel = if caller.has_changed() { Cancel::Deferred } else { Cancel::Allowed };
     let mut expedite = changed.is_some_and(|applied| applied.expedite);
     let waiter = P::waiter(number);
     let mut found = P::found();
     let mut strays = 0;
+    // How many knotes had gone when this call last had the lock.
+    let mut gone = None;
     loop {
         let careful = home.careful.load(Ordering::Relaxed);
         let now = if expedite || careful { Patience::Poll } else { patience };
@@ -59,10 +61,13 @@ pub(super) fn events<P: Platform, C: Caller>(
             return time_is_up(home, tenant, number);
         }
         let mut queue = home.enter(tenant)?;
-        let delivered = queue.hand_over(number, &mut found, count, caller);
+        let delivered = queue.hand_over(number, &mut found, (count, gone), caller);
         home.note(&queue);
+        gone = Some(queue.gone);
+        let haunted = queue.is_haunted();
         drop(queue);
         match delivered? {
+            0 if haunted => return Err(Stop::Haunted),
             0 => {}
             delivered => return Ok(delivered),
         }
@@ -146,11 +151,13 @@ impl<P: Platform> Queue<P> {
     }
 
     /// Turns what a wait has found, and what is on the list, into events.
+    /// Beside how much was found: how many knotes had gone before the wait, if
+    /// the caller knows.
     fn hand_over<C: Caller>(
         &mut self,
         number: Descriptor,
         found: &mut P::Found,
-        mut count: usize,
+        (mut count, mut gone): (usize, Option<u32>),
         caller: &mut C,
     ) -> core::result::Result<usize, Stop> {
         self.port.reach(number);
@@ -159,8 +166,9 @@ impl<P: Platform> Queue<P> {
         let waiter = P::waiter(number);
         loop {
             let before = caller.room();
-            let taken = self.take_hints(found, count, caller)?;
+            let taken = self.take_hints(found, (count, gone), caller)?;
             self.take_ready(caller);
+            gone = None;
             // A caller with much room gets what one wait cannot bring. Nothing
             // new means that the kernel has been round them all.
             if count.max(taken) < P::BATCH || caller.room() == 0 || caller.room() == before {
@@ -190,7 +198,7 @@ impl<P: Platform> Queue<P> {
     fn take_hints<C: Caller>(
         &mut self,
         found: &mut P::Found,
-        count: usize,
+        (count, gone): (usize, Option<u32>),
         caller: &mut C,
     ) -> core::result::Result<usize, Stop> {
         let mut taken = 0;
@@ -200,7 +208,10 @@ impl<P: Platform> Queue<P> {
         loop {
             match self.port.next_hint(found) {
                 Ok(None) => return Ok(taken),
-                Ok(Some(Hint::Watched(token, seen))) => self.hinted(token, seen, crowded, caller),
+                Ok(Some(Hint::Watched(token, seen))) => match self.table.meant_by(token) {
+                    Some(slot) => self.hinted(slot, seen, crowded, caller),
+                    None => self.stray(gone),
+                },
                 Ok(Some(Hint::Bell)) => self.bell_taken(),
                 Ok(Some(Hint::Alarm)) => self.expire(),
                 Err(Errno::EBADF) => return Err(Stop::Gone),
@@ -220,9 +231,8 @@ impl<P: Platform> Queue<P> {
         self.alarm = Some(Moment(0));
     }
 
-    fn hinted<C: Caller>(&mut self, token: Token, seen: Readiness, crowded: bool, caller: &mut C) {
-        // No such knote any more: a late hint, dropped.
-        let Some(slot) = self.table.meant_by(token) else { return };
+    fn hinted<C: Caller>(&mut self, slot: Slot, seen: Readiness, crowded: bool, caller: &mut C) {
+        let token = self.table.token(slot);
         let Some(knote) = self.table.get_mut(slot) else { return };
         if let Body::Process(process) = knote.body {
             // A hint that comes of a guess may have been made before the end
@@ -281,6 +291,13 @@ impl<P: Platform> Queue<P> {
             Ok(Outcome::Fire(report)) => report,
             Ok(_) if knote.is_forced() => Report::default(),
             Ok(Outcome::Idle(again)) => {
+                // The hint and the descriptor are at odds. Another thread may
+                // have been quicker; or the number is another file by now, and
+                // the old one, open elsewhere, is what is ready.
+                if seen.is_some() && !is_same(knote, &mut self.port) {
+                    let _ = self.delete(slot);
+                    return;
+                }
                 if knote.is_spent() {
                     rearm(filter, knote, &mut self.port, token);
                 }
@@ -292,7 +309,11 @@ impl<P: Platform> Queue<P> {
             Ok(Outcome::Gate(again)) => {
                 if !knote.is_gated() {
                     knote.gate(true);
-                    rearm(filter, knote, &mut self.port, token);
+                    let armed = filter.rearm(knote, &mut self.port, token);
+                    if matches!(armed, Err(Errno::EBADF | Errno::ENOENT)) {
+                        let _ = self.delete(slot);
+                        return;
+                    }
                 }
                 if let Some(at) = again {
                     self.look_again(slot, at);

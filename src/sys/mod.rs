@@ -272,6 +272,8 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     type Ringer: Copy;
     /// Where a wait puts what it found; plain data.
     type Found;
+    /// What is to take the place of the objects that waits go through.
+    type Renewal;
 
     /// How many hints one wait can bring.
     const BATCH: usize;
@@ -337,6 +339,36 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Of two sources of one number the first has just been watched. Does that
     /// show that the other is of an earlier file, and its watch gone?
     fn supplants(&self, new: &Source, old: &Source) -> bool;
+
+    /// Begins to make anew what waits go through, with all in it that is the
+    /// platform's own: a watch that nobody can end, because its number is
+    /// closed and its file lives on elsewhere, is left behind. Until
+    /// [`Platform::renew`] nothing changes.
+    fn prepare_renewal(&mut self) -> Result<Self::Renewal>;
+
+    /// Puts a descriptor's watch into it too, armed so. Fails as `verify` does.
+    fn carry(
+        &mut self,
+        into: &mut Self::Renewal,
+        fd: Descriptor,
+        side: Side,
+        source: &Source,
+        arm: Arm,
+        token: Token,
+    ) -> Result<()>;
+
+    /// The same with a process's.
+    fn carry_process(
+        &mut self,
+        into: &mut Self::Renewal,
+        watched: &Watched,
+        token: Token,
+    ) -> Result<()>;
+
+    /// Puts the new in the place of the old, under all the queue's numbers, and
+    /// wakes every thread that waits on the old. What is ready gives a hint,
+    /// even if it gave one before; the bell is at rest.
+    fn renew(&mut self, renewal: Self::Renewal, numbers: &[Descriptor]) -> Result<()>;
 
     /// Asks a descriptor about itself. `seen` is what the hint said; without
     /// one the kernel is asked. EBADF: it has been closed.

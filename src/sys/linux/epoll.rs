@@ -38,6 +38,7 @@ pub(super) const MOUNTS: u32 = Token::SLOTS + 6;
 pub(super) const SIGNALS: u32 = Token::SLOTS + 7;
 pub(super) const BLOCKED: u32 = Token::SLOTS + 8;
 pub(super) const DEEDS: u32 = Token::SLOTS + 9;
+pub(super) const FAREWELL: u32 = Token::SLOTS + 10;
 
 /// A token with the queue's cookie: 16 bits that tell its events from those of
 /// a strange epoll that came to have the same number.

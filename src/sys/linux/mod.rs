@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `native` | one queue: what it holds, and the contract |
 //! | `sets`, `hints` | what stands in which set; what a wait found there |
+//! | `renewal` | the sets made anew, to be rid of what cannot be removed |
 //! | `epoll` | one set, and waiting |
 //! | `doorbell` | the eventfd that says "user space holds something" |
 //! | `knocker` | the small set by which others wake a queue |
@@ -29,6 +30,7 @@ mod native;
 mod per_process;
 mod probe;
 mod processes;
+mod renewal;
 mod sets;
 mod signals;
 mod timerfd;

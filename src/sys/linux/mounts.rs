@@ -97,6 +97,12 @@ impl MountTable {
         Ok(())
     }
 
+    /// What is in the set.
+    pub(super) fn wakers(&self) -> [Option<Descriptor>; 2] {
+        let numbers = self.opens.as_ref().map(Opens::numbers_of_wakers);
+        numbers.map_or([None; 2], |numbers| numbers.map(Some))
+    }
+
     pub(super) fn owns(&self, number: Descriptor) -> bool {
         self.opens.as_ref().is_some_and(|opens| opens.owns(number))
     }

@@ -9,6 +9,7 @@ use super::mounts::MountTable;
 use super::probe::{self, Kind};
 use super::processes::connector::Connector;
 use super::processes::{self, Processes};
+use super::renewal::Renewal;
 use super::sets::{IN_FILES, IN_SECOND, IN_THIRD, leave, replaced};
 use super::signals::{self, Signals};
 use super::{clock, doorbell, timerfd};
@@ -26,10 +27,10 @@ use core::ffi::c_uint;
 pub(crate) struct Native {
     /// The application's number for the set. Not ours to close.
     pub(super) number: Descriptor,
-    proved: bool,
+    pub(super) proved: bool,
     pub(super) cookie: u16,
     pub(super) doorbell: Option<Private>,
-    alarm: Option<Private>,
+    pub(super) alarm: Option<Private>,
     pub(super) second: Option<Private>,
     pub(super) third: Option<Private>,
     /// Before the knocker: whoever may knock must know that it goes.
@@ -37,7 +38,7 @@ pub(crate) struct Native {
     pub(super) knocker: Option<Knocker>,
     pub(super) mounts: MountTable,
     pub(super) processes: Processes,
-    connector: Connector,
+    pub(super) connector: Connector,
     pub(super) signals: Signals,
 }
 
@@ -59,6 +60,7 @@ impl Platform for Native {
     type Waiter = Waiter;
     type Ringer = Ringer;
     type Found = Found;
+    type Renewal = Renewal;
 
     const BATCH: usize = epoll::BATCH;
     const SIGNALS: i32 = signals::LAST;
@@ -226,6 +228,37 @@ impl Platform for Native {
         new.notes & IN_FILES == 0 && new.notes & set == old.notes & set
     }
 
+    fn prepare_renewal(&mut self) -> Result<Renewal> {
+        self.new_sets()
+    }
+
+    fn carry(
+        &mut self,
+        into: &mut Renewal,
+        fd: Descriptor,
+        side: Side,
+        source: &Source,
+        arm: Arm,
+        token: Token,
+    ) -> Result<()> {
+        self.verify(fd, source)?;
+        epoll::add(into.set_of(source)?, fd, mask(side, arm), pack(self.cookie, token))
+            .map_err(replaced)
+    }
+
+    fn carry_process(&mut self, into: &mut Renewal, watched: &Watched, token: Token) -> Result<()> {
+        let Some(pidfd) = self.processes.pidfd(watched.place) else { return Ok(()) };
+        let data = pack(self.cookie, token);
+        // Should the program have closed it, its end is told by nothing: as
+        // before.
+        let _ = epoll::add(into.first(), pidfd, libc::EPOLLIN as u32, data);
+        Ok(())
+    }
+
+    fn renew(&mut self, renewal: Renewal, numbers: &[Descriptor]) -> Result<()> {
+        self.replace_sets(renewal, numbers)
+    }
+
     fn sample(
         &mut self,
         fd: Descriptor,
@@ -236,7 +269,19 @@ impl Platform for Native {
         if source.notes & IN_FILES != 0 {
             return self.sample_file(fd, side, source);
         }
-        probe::sample(fd, side, source, seen)
+        let known = probe::is_known(source);
+        let sample = probe::sample(fd, side, source, seen)?;
+        // What says nothing of the descriptor but what the hint said may be
+        // closed, or another by now, while its old file lives on elsewhere.
+        if seen.is_some() && (!known || probe::leans_on_the_hint(source, side)) {
+            match self.verify(fd, source) {
+                // Or it is the queue's own number that has been closed, and a
+                // thread that waits there is still given what comes.
+                Err(error) if self.prove() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(sample)
     }
 
     fn watch_mounts(&mut self, token: Token) -> Result<Mounts> {

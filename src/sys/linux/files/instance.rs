@@ -39,6 +39,14 @@ impl Instance {
         }
     }
 
+    /// What is in the queue's set.
+    pub(super) fn hung(&self) -> Option<Descriptor> {
+        match self {
+            Instance::Shared(member) => member.number(),
+            _ => self.number(),
+        }
+    }
+
     /// Makes one for this queue and puts it into the set. EMFILE: the user has
     /// no more, or the process no descriptor.
     pub(super) fn own(set: Descriptor, data: u64, letters: &mut Vec<Letter>) -> Result<Instance> {

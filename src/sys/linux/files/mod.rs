@@ -138,6 +138,12 @@ impl Files {
         self.instance.number()
     }
 
+    /// The number that is in the queue's set: of its own instance, or of the
+    /// shared one.
+    pub(super) fn hung(&self) -> Option<Descriptor> {
+        self.instance.hung()
+    }
+
     /// Makes the queue an instance of its own. EMFILE: there is none left, or
     /// no descriptor.
     pub(super) fn open_own(&mut self, set: Descriptor, data: u64) -> Result<()> {
