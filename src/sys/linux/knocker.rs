@@ -47,10 +47,6 @@ impl Knocker {
         Ok(Knocker { set, bell })
     }
 
-    pub(super) fn number(&self) -> Descriptor {
-        self.set.number()
-    }
-
     pub(super) fn knock(&self) -> Knock {
         Knock { set: self.set.number(), bell: self.bell }
     }

@@ -97,10 +97,6 @@ impl MountTable {
         Ok(())
     }
 
-    pub(super) fn owns(&self, number: Descriptor) -> bool {
-        self.opens.as_ref().is_some_and(|opens| opens.owns(number))
-    }
-
     /// How many changes there have been up to now.
     pub(super) fn counts(&mut self) -> Result<Mounts> {
         self.look()?;
@@ -185,11 +181,6 @@ impl MountTable {
         *telling = Telling::NOTHING;
         None
     }
-
-    /// In a forked child: closes the numbers and nothing else.
-    pub(super) fn disown(&mut self) {
-        self.opens = None;
-    }
 }
 
 impl Opens {
@@ -197,16 +188,12 @@ impl Opens {
         let [first, second] = &self.wakers;
         [first.number(), second.number()]
     }
-
-    fn owns(&self, number: Descriptor) -> bool {
-        self.private.number() == number || self.numbers_of_wakers().contains(&number)
-    }
 }
 
 /// The mounts that the calling thread sees: each thread can have its own.
 fn open() -> Result<Private> {
-    match descriptor::open(c"/proc/thread-self/mountinfo") {
-        Ok(fd) => Private::of_file(fd),
+    match Private::new(|| descriptor::open(c"/proc/thread-self/mountinfo")) {
+        Ok(file) => Ok(file),
         Err(error @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EINTR)) => Err(error),
         // No /proc, or one that hides it.
         Err(_) => Err(Errno::ENOTSUP),

@@ -103,17 +103,6 @@ impl Platform for Native {
         self.doorbell.as_ref().is_some_and(|doorbell| epoll::contains(number, doorbell))
     }
 
-    fn owns(&self, number: Descriptor) -> bool {
-        let private = [&self.doorbell, &self.alarm, &self.second, &self.third];
-        private.into_iter().flatten().any(|fd| fd.number() == number)
-            || self.knocker.as_ref().is_some_and(|knocker| knocker.number() == number)
-            || self.files.number() == Some(number)
-            || self.mounts.owns(number)
-            || self.connector.number() == Some(number)
-            || self.processes.owns(number)
-            || self.signals.owns(number)
-    }
-
     fn reach(&mut self, number: Descriptor) {
         self.number = number;
         self.proved = false;
@@ -139,16 +128,7 @@ impl Platform for Native {
     }
 
     fn disown(&mut self) {
-        self.doorbell = None;
-        self.alarm = None;
-        self.second = None;
-        self.third = None;
-        self.knocker = None;
         self.files.disown();
-        self.mounts.disown();
-        self.processes.disown();
-        self.connector.disown();
-        self.signals.disown();
     }
 
     fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source> {

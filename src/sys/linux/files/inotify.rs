@@ -11,8 +11,6 @@ use crate::errno::{Errno, Result};
 use crate::sys::Descriptor;
 use core::mem::MaybeUninit;
 
-pub(super) const NAME: &[u8] = b"anon_inode:inotify";
-
 /// Whose inode a watch is on: a descriptor's own, or that of the directory
 /// that it, a directory, stands in. inotify says nothing of the rmdir() of one
 /// that is open, but its parent has an entry less.
@@ -43,9 +41,10 @@ pub(super) struct Inotify {
 
 impl Inotify {
     pub(super) fn new() -> Result<Inotify> {
+        let flags = libc::IN_CLOEXEC | libc::IN_NONBLOCK;
         // SAFETY: an integer in, a new descriptor out.
-        let fd = unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) };
-        Ok(Inotify { fd: Private::new(own(fd)?, NAME), moving: None })
+        let fd = Private::new(|| own(unsafe { libc::inotify_init1(flags) }))?;
+        Ok(Inotify { fd, moving: None })
     }
 
     pub(super) fn number(&self) -> Descriptor {

@@ -3,7 +3,7 @@
 use super::super::epoll;
 use super::super::knocker::Knock;
 use super::inotify::{Inotify, LETTERS, Letter, Role};
-use super::shared::{self, Member, Owner};
+use super::shared::{Member, Owner};
 use crate::errno::{Errno, Result};
 use crate::sys::Descriptor;
 
@@ -29,14 +29,6 @@ pub(super) struct Got {
 impl Instance {
     pub(super) fn is_some(&self) -> bool {
         !matches!(self, Instance::None)
-    }
-
-    /// The number of an instance of its own.
-    pub(super) fn number(&self) -> Option<Descriptor> {
-        match self {
-            Instance::Own(inotify, _) => Some(inotify.number()),
-            _ => None,
-        }
     }
 
     /// Makes one for this queue and puts it into the set. EMFILE: the user has
@@ -122,18 +114,16 @@ impl Instance {
         }
     }
 
-    /// In a forked child: closes numbers, and touches nothing that the parent
-    /// shares. Async-signal-safe.
+    /// In a forked child: forgets what is counted, or written down, for the
+    /// parent's queues.
     pub(super) fn disown(&mut self) {
         match core::mem::replace(self, Instance::None) {
             Instance::None => {}
-            // Their counts are the parent's.
             Instance::Own(inotify, owner) => {
                 drop(inotify);
                 core::mem::forget(owner);
             }
             Instance::Shared(member) => core::mem::forget(member),
         }
-        shared::disown();
     }
 }

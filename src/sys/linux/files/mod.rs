@@ -133,11 +133,6 @@ impl Files {
         self.instance.is_some()
     }
 
-    /// The number of the queue's own instance.
-    pub(super) fn number(&self) -> Option<Descriptor> {
-        self.instance.number()
-    }
-
     /// Makes the queue an instance of its own. EMFILE: there is none left, or
     /// no descriptor.
     pub(super) fn open_own(&mut self, set: Descriptor, data: u64) -> Result<()> {
@@ -283,7 +278,7 @@ impl Files {
         }
     }
 
-    /// In a forked child: closes numbers and nothing else.
+    /// In a forked child.
     pub(super) fn disown(&mut self) {
         self.instance.disown();
     }

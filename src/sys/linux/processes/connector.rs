@@ -165,15 +165,6 @@ impl Connector {
         self.followers = Vec::new();
     }
 
-    /// In a forked child: closes the number alone, and gives no memory back.
-    /// What is sent would end the parent's listening.
-    pub(in crate::sys::linux) fn disown(&mut self) {
-        self.line = None;
-        self.telling = None;
-        self.until = None;
-        self.followers.clear();
-    }
-
     /// Is this the number of a child that is just being told of, and does it
     /// belong to a later process by now? Only after a long time, in which the
     /// numbers can have gone round, is that worth a question.
@@ -442,8 +433,8 @@ impl Line {
 fn connect() -> Result<Private> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: integers in, a new descriptor out.
-    let fd = own(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_CONNECTOR) })?;
-    let socket = Private::of_file(fd)?;
+    let make = || own(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_CONNECTOR) });
+    let socket = Private::new(make)?;
     // SAFETY: integers alone; zero is a value of each.
     let mut group: libc::sockaddr_nl = unsafe { core::mem::zeroed() };
     group.nl_family = libc::AF_NETLINK as libc::sa_family_t;

@@ -176,27 +176,6 @@ impl Processes {
             _ => Err(Errno::ENOENT),
         }
     }
-
-    pub(super) fn owns(&self, number: Descriptor) -> bool {
-        self.places.iter().any(|place| {
-            matches!(place, Place::Taken { handle: Handle::Pidfd(pidfd), .. }
-                if pidfd.number() == number)
-        })
-    }
-
-    /// In a forked child: closes the numbers, and gives no memory back. There
-    /// can be thousands, and each fork pays: so it is the kernel that says
-    /// whether a number is still of a process, not /proc.
-    pub(super) fn disown(&mut self) {
-        self.ear = None;
-        self.children = 0;
-        for place in &mut self.places {
-            let was = core::mem::replace(place, Place::Free(NONE));
-            if let Place::Taken { handle: Handle::Pidfd(pidfd), .. } = was {
-                pidfd.close_if(|number| exit::signal(number) != Err(Errno::EBADF));
-            }
-        }
-    }
 }
 
 /// How the process behind a pidfd has ended, if it has.
@@ -213,9 +192,9 @@ fn open(pid: i32) -> Result<Private> {
         return Err(Errno::ENOSYS);
     }
     // SAFETY: two integers in, a new descriptor (close-on-exec by itself) out.
-    let opened = own(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as libc::c_int);
-    match opened {
-        Ok(fd) => Ok(Private::new(fd, b"anon_inode:[pidfd]")),
+    let make = || own(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as libc::c_int);
+    match Private::new(make) {
+        Ok(pidfd) => Ok(pidfd),
         // A thread that leads no process: EINVAL before 6.9. That can also be
         // a process that was reaped in this moment.
         Err(Errno::EINVAL | Errno::ENOENT) => Err(Errno::ESRCH),
