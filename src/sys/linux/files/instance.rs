@@ -36,7 +36,7 @@ impl Instance {
     pub(super) fn own(set: Descriptor, data: u64, letters: &mut Vec<Letter>) -> Result<Instance> {
         letters.try_reserve(LETTERS).map_err(|_| Errno::ENOMEM)?;
         let inotify = Inotify::new()?;
-        epoll::add(set, inotify.number(), libc::EPOLLIN as u32, data)?;
+        epoll::add(set, inotify.number()?, libc::EPOLLIN as u32, data)?;
         Ok(Instance::Own(inotify, Owner::new()?))
     }
 

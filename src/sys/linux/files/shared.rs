@@ -80,9 +80,9 @@ impl Hub {
 
     fn open(state: &mut State) -> Result<Descriptor> {
         if let Some(inotify) = &state.inotify {
-            return Ok(inotify.number());
+            return inotify.number();
         }
-        Ok(state.inotify.insert(Inotify::new()?).number())
+        state.inotify.insert(Inotify::new()?).number()
     }
 
     fn close_if_idle(state: &mut State) {

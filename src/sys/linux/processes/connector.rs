@@ -46,6 +46,10 @@ struct Telling {
     last: i32,
 }
 
+/// To be told to all.
+const LOST: Telling =
+    Telling { deed: Deed::Lost, at: u64::MAX, next: (i32::MIN, 0), last: i32::MAX };
+
 #[derive(Debug)]
 pub(in crate::sys::linux) struct Connector {
     line: Option<Line>,
@@ -131,14 +135,14 @@ impl Connector {
         &mut self,
         pid: i32,
         token: Token,
-        leave: impl FnOnce(i32),
+        leave: impl FnOnce(&Private),
     ) {
         if let Ok(at) = self.find((pid, token.slot)) {
             self.followers.remove(at);
         }
         if self.followers.is_empty() {
             if let Some(line) = &self.line {
-                leave(line.socket.number());
+                leave(&line.socket);
             }
             self.hang_up();
         }
@@ -193,6 +197,13 @@ impl Connector {
                     self.latest = message.at();
                     message.telling()
                 }
+                // The program has closed the number: all that is to come is lost.
+                Err(Errno::EBADF) => {
+                    self.line = None;
+                    self.lost = false;
+                    self.until = None;
+                    Some(LOST)
+                }
                 // What the socket had no room for is lost, of whomever. It says
                 // so ahead of what it still has, which is older.
                 Err(Errno::ENOBUFS) => {
@@ -200,12 +211,7 @@ impl Connector {
                     self.until = Some(line.now_at_most());
                     None
                 }
-                Err(_) if core::mem::replace(&mut self.lost, false) => Some(Telling {
-                    deed: Deed::Lost,
-                    at: u64::MAX,
-                    next: (i32::MIN, 0),
-                    last: i32::MAX,
-                }),
+                Err(_) if core::mem::replace(&mut self.lost, false) => Some(LOST),
                 Err(_) => {
                     self.until = None;
                     return None;
@@ -372,8 +378,11 @@ impl Line {
 
     /// A message of the kernel's. Through syscall(), as all that is called with
     /// the queue's lock held: the C library's is a cancellation point. EAGAIN: none is there. ENOBUFS: some were
-    /// lost.
+    /// lost. EBADF: the number is a stranger's, whose messages are not for us.
     fn receive(&self) -> Result<Message> {
+        if !self.socket.is_ours() {
+            return Err(Errno::EBADF);
+        }
         let mut message = Message { words: [0; Message::WORDS] };
         loop {
             // SAFETY: integers alone; zero is a value of each.

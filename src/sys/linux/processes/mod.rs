@@ -108,10 +108,10 @@ impl Processes {
 
     /// Lets go of a process. `leave` takes its pidfd out of the set: to close
     /// it is not enough if a forked child has it too.
-    pub(super) fn unwatch(&mut self, place: u32, leave: impl FnOnce(Descriptor)) {
+    pub(super) fn unwatch(&mut self, place: u32, leave: impl FnOnce(&Private)) {
         let Some(at) = self.places.get_mut(place as usize) else { return };
         match at {
-            Place::Taken { handle: Handle::Pidfd(pidfd), .. } => leave(pidfd.number()),
+            Place::Taken { handle: Handle::Pidfd(pidfd), .. } => leave(pidfd),
             Place::Taken { handle: Handle::Began(_, Some(_)), .. } => self.children -= 1,
             _ => {}
         }
@@ -167,9 +167,11 @@ impl Processes {
     /// How one has ended, if it has.
     pub(super) fn exit(&self, place: u32) -> Result<Option<Exit>> {
         match self.places.get(place as usize) {
-            Some(Place::Taken { pid, handle: Handle::Pidfd(pidfd) }) => {
+            // One that the program has closed may be another's pidfd by now.
+            Some(Place::Taken { pid, handle: Handle::Pidfd(pidfd) }) if pidfd.is_ours() => {
                 exit_by(pidfd.number(), Some(*pid))
             }
+            Some(Place::Taken { pid, handle: Handle::Pidfd(_) }) => Ok(exit::by_number(*pid, 0)),
             Some(Place::Taken { pid, handle: Handle::Began(began, _) }) => {
                 Ok(exit::by_number(*pid, *began))
             }
