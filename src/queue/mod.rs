@@ -132,10 +132,6 @@ impl<P: Platform> Queue<P> {
         &self.port
     }
 
-    pub(crate) fn port_mut(&mut self) -> &mut P {
-        &mut self.port
-    }
-
     /// What of a dead queue the next one can use.
     pub(crate) fn into_spare(mut self) -> P {
         self.port.retire();
@@ -262,12 +258,6 @@ impl<P: Platform> Home<P> {
     /// Looks in on whoever lives here.
     pub(crate) fn visit<R>(&self, look: impl FnOnce(&mut Queue<P>) -> R) -> Option<R> {
         self.room.lock().queue.as_mut().map(look)
-    }
-
-    /// Looks in without waiting for the lock. In a forked child its holder may
-    /// be a thread that does not exist there.
-    pub(crate) fn try_visit<R>(&self, look: impl FnOnce(&mut Queue<P>) -> R) -> Option<R> {
-        self.room.try_lock()?.queue.as_mut().map(look)
     }
 
     /// Notes what must be known of a queue without its lock. The lock is held.

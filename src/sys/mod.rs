@@ -18,6 +18,9 @@
 //! | `descriptor_state`, `own_descriptors` | what a number is, and which are open |
 //! | `at_fork_in_child` | a call in every forked child |
 //! | `in_forked_child` | what a forked child needs of the platform at once |
+//! | `disown_in_handler`, `disown` | give up a parent's private descriptors |
+//! | `holders_until_now` | whose they are |
+//! | `Busy` | says that a queue is being made, for those who fork meanwhile |
 //! | `thread_id`, `errno`, `set_errno`, `print` | small services |
 //!
 //! Every method but [`Platform::wait`] and [`Platform::ring`] is called with the queue's lock held,
@@ -250,7 +253,7 @@ pub(crate) enum DescriptorState {
     Closed,
     /// Something that cannot be a queue.
     Other,
-    /// Possibly a queue.
+    /// A queue of this library's, be it another process's.
     Queue,
 }
 
@@ -289,11 +292,9 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Closes a queue's number; what is private goes with the value.
     fn close(number: Descriptor);
 
-    /// Is this number this very queue? Asks the kernel and changes nothing.
+    /// Is this number this very queue? Asks the kernel, and changes nothing that
+    /// is not a queue of ours.
     fn answers_to(&self, number: Descriptor) -> bool;
-
-    /// Is this number one of the queue's private descriptors?
-    fn owns(&self, number: Descriptor) -> bool;
 
     /// From now on the queue is reached by this number.
     fn reach(&mut self, number: Descriptor);
@@ -306,8 +307,9 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// keep what the next one can use.
     fn retire(&mut self);
 
-    /// Gives up every descriptor without touching what a parent process
-    /// shares. Called in a forked child; async-signal-safe.
+    /// In a forked child, before it is dropped: forgets what it owes to other
+    /// queues of its process, for that was the parent. Its descriptors have been
+    /// given up by [`disown`].
     fn disown(&mut self);
 
     /// Begins to watch one side of a descriptor. EBADF: not open. EINVAL: it
@@ -545,6 +547,7 @@ use linux as imp;
 compile_error!("this platform has no backend: see sys/mod.rs for what one must supply");
 
 pub(crate) use imp::{
-    Native, PerProcess, RawLock, at_fork_in_child, descriptor_state, errno, in_forked_child,
-    own_descriptors, print, set_errno, thread_id,
+    Busy, Native, PerProcess, RawLock, at_fork_in_child, descriptor_state, disown,
+    disown_in_handler, errno, holders_until_now, in_forked_child, own_descriptors, print,
+    set_errno, thread_id,
 };

@@ -9,7 +9,8 @@
 //! that the three never contend for a place.
 
 use super::Native;
-use super::descriptor::{EPOLL_NAME, Private, check};
+use super::descriptor::{Private, check, shut};
+use super::kept::{self, Mark};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicBool, AtomicPtr, Ordering};
@@ -98,14 +99,19 @@ pub(super) fn readiness(bits: u32) -> Readiness {
 
 /// The application's descriptor: the lowest free number, as kqueue() gives.
 pub(super) fn create() -> Result<Descriptor> {
-    let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    Ok(set.0.into_raw_fd())
+    let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0.into_raw_fd();
+    match kept::mark(set, Mark::Queue) {
+        Ok(()) => Ok(set),
+        Err(error) => {
+            shut(set);
+            Err(error)
+        }
+    }
 }
 
 /// A set of our own, to be nested in the first.
 pub(super) fn create_private() -> Result<Private> {
-    let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    Ok(Private::new(set.0, EPOLL_NAME))
+    Private::new(|| Ok(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0))
 }
 
 pub(super) fn add(set: Descriptor, fd: Descriptor, events: u32, data: u64) -> Result<()> {
@@ -141,10 +147,14 @@ fn control(set: Descriptor, op: i32, fd: Descriptor, events: u32, data: u64) -> 
     Ok(())
 }
 
-/// Is `member` in the set that `number` refers to? The question is an ADD that
-/// finds it there. Should the number be somebody else's epoll, the member goes
-/// in and out again with a mask that reports nothing.
+/// Is `member` in the queue's set that `number` refers to? A stranger's epoll
+/// is not asked. The question is an ADD that finds it there: a MOD would make a
+/// member of an edge hint anew. In another queue's set the member goes in and
+/// out again with a mask that reports nothing.
 pub(super) fn contains(number: Descriptor, member: &Private) -> bool {
+    if !kept::bears(number, Mark::Queue) {
+        return false;
+    }
     let member = member.number();
     match add(number, member, libc::EPOLLONESHOT as u32, 0) {
         Err(Errno::EEXIST) => true,

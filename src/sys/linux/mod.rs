@@ -15,6 +15,7 @@
 //! | `mounts` | mountinfo, and what has changed in it |
 //! | `probe` | asking a descriptor about itself |
 //! | `descriptor` | numbers: ours and the application's |
+//! | `kept` | which numbers are ours, and by what they are known |
 //! | `per_process` | what a forked child must not see; the fork handler |
 //! | `lock` | the futex under the mutex |
 
@@ -23,6 +24,7 @@ mod doorbell;
 mod epoll;
 mod files;
 mod hints;
+mod kept;
 mod knocker;
 mod lock;
 mod mounts;
@@ -36,6 +38,7 @@ mod signals;
 mod timerfd;
 
 pub(crate) use descriptor::{descriptor_state, own_descriptors};
+pub(crate) use kept::{Busy, disown, disown_in_handler, holders_until_now};
 pub(crate) use lock::RawLock;
 pub(crate) use native::Native;
 pub(crate) use per_process::{PerProcess, at_fork_in_child};

@@ -7,6 +7,7 @@
 //! two loads and no getpid.
 
 use super::descriptor::check;
+use super::kept;
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicPtr, Ordering};
 use core::ptr;
@@ -142,11 +143,13 @@ fn leak<T>(value: T) -> Result<*mut T> {
 }
 
 /// Has `handler` called in every child that fork() makes, before fork returns
-/// there. It must be async-signal-safe.
+/// there, and what it needs to know noted before the fork. It must be
+/// async-signal-safe.
 pub(crate) fn at_fork_in_child(handler: extern "C" fn()) -> Result<()> {
-    // SAFETY: a plain function that lives as long as the library, which is
-    // linked nodelete.
-    let rc = unsafe { libc::pthread_atfork(None, None, Some(call(handler))) };
+    let before = call(kept::before_fork);
+    // SAFETY: plain functions that live as long as the library, which is linked
+    // nodelete.
+    let rc = unsafe { libc::pthread_atfork(Some(before), None, Some(call(handler))) };
     if rc == 0 { Ok(()) } else { Err(Errno(rc)) }
 }
 
