@@ -23,7 +23,7 @@
 //! | `Busy` | says that a queue is being made, for those who fork meanwhile |
 //! | `thread_id`, `errno`, `set_errno`, `print` | small services |
 //!
-//! Every method but [`Platform::wait`] and [`Platform::ring`] is called with the queue's lock held,
+//! Every method but the waits and [`Platform::ring`] is called with the queue's lock held,
 //! must not sleep, and must not allocate in the steady state. `wait` is called
 //! with no lock held and nothing on the stack that needs dropping: the thread
 //! may be cancelled there, or leave by longjmp out of a signal handler.
@@ -263,6 +263,10 @@ pub(crate) enum Cancel {
     Allowed,
     Deferred,
 }
+
+/// What to do for a thread that does not come back from its wait: with what it
+/// has found, and how many that are. As async-signal-safe as the wait is.
+pub(crate) type LeftBehind<T, F> = fn(&T, &mut F, usize);
 
 /// One queue's kernel objects.
 ///
@@ -505,6 +509,20 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
         patience: Patience,
         cancel: Cancel,
     ) -> Result<usize>;
+
+    /// The same, and if the thread does not come back from it and takes along
+    /// what it has found, `left` is called in its place, where that can be
+    /// learned.
+    fn wait_unless_left<T>(
+        waiter: Self::Waiter,
+        found: &mut Self::Found,
+        most: usize,
+        (patience, cancel): (Patience, Cancel),
+        (context, left): (&T, LeftBehind<T, Self::Found>),
+    ) -> Result<usize> {
+        let _ = (context, left);
+        Self::wait(waiter, found, most, patience, cancel)
+    }
 
     /// The calling thread is about to wait, and may sleep. No lock is held.
     fn about_to_wait();

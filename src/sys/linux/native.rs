@@ -13,13 +13,13 @@ use super::processes::{self, Processes};
 use super::renewal::Renewal;
 use super::sets::{IN_FILES, IN_SECOND, IN_THIRD, leave, replaced};
 use super::signals::{self, Signals};
-use super::{clock, doorbell, timerfd};
+use super::{clock, doorbell, leaving, timerfd};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::{
-    Arm, Attended, Bell, Cancel, Deed, Descriptor, Exit, FileNotes, Hint, Mounts, Platform,
-    Readiness, Sample, Side, Source, Token, Watched,
+    Arm, Attended, Bell, Cancel, Deed, Descriptor, Exit, FileNotes, Hint, LeftBehind, Mounts,
+    Platform, Readiness, Sample, Side, Source, Token, Watched,
 };
 use core::ffi::c_uint;
 
@@ -491,6 +491,28 @@ impl Platform for Native {
             Err(Errno::EINVAL) => Err(Errno::EBADF),
             Err(error) => Err(error),
         }
+    }
+
+    #[inline]
+    fn wait_unless_left<T>(
+        waiter: Waiter,
+        found: &mut Found,
+        most: usize,
+        (patience, cancel): (Patience, Cancel),
+        (context, left): (&T, LeftBehind<T, Found>),
+    ) -> Result<usize> {
+        found.first.blank(most);
+        leaving::unless_left(
+            &mut (found, context, left),
+            |(found, context, left)| {
+                found.first.keep_written();
+                match found.first.left() {
+                    0 => {}
+                    count => left(context, found, count),
+                }
+            },
+            |(found, ..)| Native::wait(waiter, found, most, patience, cancel),
+        )
     }
 
     #[inline]
