@@ -10,7 +10,7 @@ use crate::event::{EV_EOF, EV_ONESHOT, Kevent};
 use crate::filter::{self, Filter, News, Outcome, Report, Then, Touch};
 use crate::knote::{Body, Knote, Slot};
 use crate::sync::Ordering;
-use crate::sys::{Arm, Attended, Cancel, Descriptor, Hint, Platform, Readiness, Token};
+use crate::sys::{self, Arm, Attended, Cancel, Descriptor, Hint, Platform, Readiness, Token};
 
 /// How often a call that must not sleep looks again after hints that led to
 /// nothing: something that is ready may stand behind them.
@@ -40,7 +40,7 @@ pub(super) fn events<P: Platform, C: Caller>(
     loop {
         let careful = home.careful.load(Ordering::Relaxed);
         let now = if expedite || careful { Patience::Poll } else { patience };
-        let mut count = wait::<P>(waiter, &mut found, caller.room(), now, cancel)?;
+        let mut count = wait(home, (number, waiter), &mut found, caller.room(), now, cancel)?;
         if count == 0 && careful && !expedite {
             // Only now, so that nothing is paid while there are events.
             let attended = home.enter(tenant)?.attend(number, &mut found)?;
@@ -48,7 +48,7 @@ pub(super) fn events<P: Platform, C: Caller>(
             count = match attended {
                 Attended::Hints => 1,
                 _ if patience == Patience::Poll => 0,
-                _ => wait::<P>(waiter, &mut found, caller.room(), until, cancel)?,
+                _ => wait(home, (number, waiter), &mut found, caller.room(), until, cancel)?,
             };
             if count == 0 && until != patience {
                 continue;
@@ -59,9 +59,14 @@ pub(super) fn events<P: Platform, C: Caller>(
             return time_is_up(home, tenant, number);
         }
         let mut queue = home.enter(tenant)?;
+        if home.is_closed(number) {
+            // What was found is for those who know the queue by another.
+            return Err(queue.hand_back(&mut found, caller));
+        }
         let delivered = queue.hand_over(number, &mut found, count, caller);
         home.note(&queue);
         drop(queue);
+        home.keep_roused(number);
         match delivered? {
             0 => {}
             delivered => return Ok(delivered),
@@ -92,7 +97,8 @@ fn nap<P: Platform>(patience: Patience) -> Patience {
 
 /// Waits on the platform, through what natively interrupts no wait.
 fn wait<P: Platform>(
-    waiter: P::Waiter,
+    home: &Home<P>,
+    (number, waiter): (Descriptor, P::Waiter),
     found: &mut P::Found,
     most: usize,
     patience: Patience,
@@ -102,7 +108,17 @@ fn wait<P: Platform>(
         if patience != Patience::Poll {
             P::about_to_wait();
         }
-        let count = match P::wait(waiter, found, most, patience, cancel) {
+        // Counted only where close() asks: a thread that is cancelled here, or
+        // leaves by longjmp, stays counted.
+        let told = patience != Patience::Poll && sys::is_told();
+        if told && !home.calls.sleep(number) {
+            return Err(Stop::Failed(Errno::EBADF));
+        }
+        let waited = P::wait(waiter, found, most, patience, cancel);
+        if told {
+            home.calls.wake();
+        }
+        let count = match waited {
             // Natively the signal's own event comes first, and ends the wait
             // as any event does.
             Err(Errno::EINTR) => match P::wait(waiter, found, most, Patience::Poll, cancel) {
@@ -208,6 +224,19 @@ impl<P: Platform> Queue<P> {
             }
             taken += 1;
         }
+    }
+
+    /// The number by which a thread waited has been closed: puts on the list
+    /// what the wait has found, and may not be found again.
+    fn hand_back<C: Caller>(&mut self, found: &mut P::Found, caller: &mut C) -> Stop {
+        while let Ok(Some(hint)) = self.port.next_hint(found) {
+            match hint {
+                Hint::Watched(token, seen) => self.hinted(token, seen, true, caller),
+                Hint::Bell => self.bell_taken(),
+                Hint::Alarm => self.expire(),
+            }
+        }
+        Stop::Failed(Errno::EBADF)
     }
 
     /// Puts on the list what its alarm has called.

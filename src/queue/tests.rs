@@ -79,7 +79,7 @@ impl Rig {
     fn another() -> Rig {
         let (port, number) = Fake::open(None).unwrap();
         let home = Home::new();
-        let tenant = home.settle_in(Queue::new(port));
+        let tenant = home.settle_in(Queue::new(port, 0));
         Rig { home, tenant, number }
     }
 

@@ -727,6 +727,8 @@ impl Platform for Fake {
     type Waiter = Descriptor;
     type Ringer = Descriptor;
     type Found = Found;
+    /// Nobody tells of a close here.
+    type Outline = ();
 
     /// Small, so that it is often full.
     const BATCH: usize = 4;
@@ -877,6 +879,14 @@ impl Platform for Fake {
                 true => Attended::Quiet,
             })
         })
+    }
+
+    fn outline(&self, (): &()) {}
+
+    fn let_go((): &(), _fd: Descriptor) {}
+
+    fn rouse((): &(), _number: Descriptor) -> bool {
+        false
     }
 
     fn prove(&mut self) -> bool {

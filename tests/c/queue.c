@@ -2137,8 +2137,9 @@ TEST(private_numbers_that_were_closed_are_not_closed_again)
 	READ_ADD(kq, fds[0], 0);
 	CHANGE(kq, (uintptr_t)fds[0], EVFILT_WRITE, EV_ADD, 0, 0, NULL);
 	CHANGE(kq, 1, EVFILT_TIMER, EV_ADD, 0, 3600000, NULL);
+	/* Past the preload library, which would not let it. */
 	for (fd = PRIVATE_FLOOR; fd < PRIVATE_FLOOR + 64; fd++)
-		if (close(fd) == 0) {
+		if (syscall(SYS_close, fd) == 0) {
 			first = first < 0 ? fd : first;
 			last = fd;
 		}

@@ -1,6 +1,7 @@
 //! Descriptors: ours, kept out of the application's way, and the
 //! application's, which are only ever asked about.
 
+use super::preload;
 use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, DescriptorState};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -107,11 +108,13 @@ impl Private {
             }
             Err(_) => low,
         };
+        preload::begin_private(number);
         Private { number, identity }
     }
 
     /// Takes back into keeping a number that was kept by hand.
     pub(super) fn again(number: Descriptor, name: &'static [u8]) -> Private {
+        preload::begin_private(number);
         Private { number, identity: Identity::Name(name) }
     }
 
@@ -137,6 +140,7 @@ impl Private {
     /// Closes it if the kernel calls it ours by a quicker way than /proc.
     pub(super) fn close_if(self, is_ours: impl FnOnce(Descriptor) -> bool) {
         let kept = core::mem::ManuallyDrop::new(self);
+        preload::end_private(kept.number);
         if is_ours(kept.number) {
             shut(kept.number);
         }
@@ -152,6 +156,7 @@ impl Private {
 /// alone is closed, and what the parent shares is not touched.
 impl Drop for Private {
     fn drop(&mut self) {
+        preload::end_private(self.number);
         if self.is_ours() {
             shut(self.number);
         }

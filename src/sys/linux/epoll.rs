@@ -144,7 +144,11 @@ fn control(set: Descriptor, op: i32, fd: Descriptor, events: u32, data: u64) -> 
 /// finds it there. Should the number be somebody else's epoll, the member goes
 /// in and out again with a mask that reports nothing.
 pub(super) fn contains(number: Descriptor, member: &Private) -> bool {
-    let member = member.number();
+    has_member(number, member.number())
+}
+
+/// The same by the member's number. Async-signal-safe.
+pub(super) fn has_member(number: Descriptor, member: Descriptor) -> bool {
     match add(number, member, libc::EPOLLONESHOT as u32, 0) {
         Err(Errno::EEXIST) => true,
         Err(_) => false,

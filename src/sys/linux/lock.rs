@@ -62,6 +62,11 @@ unsafe impl lock_api::RawMutex for RawLock {
     }
 
     #[inline]
+    fn is_locked(&self) -> bool {
+        self.state.load(Ordering::Relaxed) != FREE
+    }
+
+    #[inline]
     unsafe fn unlock(&self) {
         // Release: what the owner wrote is seen by the next one's Acquire.
         if self.state.swap(FREE, Ordering::Release) == CONTENDED {

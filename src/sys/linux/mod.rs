@@ -5,6 +5,7 @@
 //! | `native` | one queue: what it holds, and the contract |
 //! | `sets`, `hints` | what stands in which set; what a wait found there |
 //! | `epoll` | one set, and waiting |
+//! | `outline` | the sets' numbers, for close(), which has no lock |
 //! | `doorbell` | the eventfd that says "user space holds something" |
 //! | `knocker` | the small set by which others wake a queue |
 //! | `timerfd` | the alarm of all timers |
@@ -16,6 +17,7 @@
 //! | `descriptor` | numbers: ours and the application's |
 //! | `per_process` | what a forked child must not see; the fork handler |
 //! | `lock` | the futex under the mutex |
+//! | `preload` | what close() asks and tells, by way of the preload library |
 
 mod descriptor;
 mod doorbell;
@@ -26,7 +28,9 @@ mod knocker;
 mod lock;
 mod mounts;
 mod native;
+mod outline;
 mod per_process;
+mod preload;
 mod probe;
 mod processes;
 mod sets;
@@ -37,7 +41,11 @@ pub(crate) use descriptor::{descriptor_state, own_descriptors};
 pub(crate) use lock::RawLock;
 pub(crate) use native::Native;
 pub(crate) use per_process::{PerProcess, at_fork_in_child};
-pub(crate) use signals::in_forked_child;
+pub(crate) use preload::{
+    Closing, attach, begin_queue, begin_watch, end_life, end_watch, is_private, is_told, life,
+    next_known,
+};
+pub(crate) use signals::{in_forked_child, process_id};
 
 use crate::errno::Errno;
 

@@ -6,12 +6,13 @@ use super::files::Files;
 use super::hints::Found;
 use super::knocker::Knocker;
 use super::mounts::MountTable;
+use super::outline::Outline;
 use super::probe::{self, Kind};
 use super::processes::connector::Connector;
 use super::processes::{self, Processes};
 use super::sets::{IN_FILES, IN_SECOND, IN_THIRD, leave, replaced};
 use super::signals::{self, Signals};
-use super::{clock, doorbell, timerfd};
+use super::{clock, doorbell, preload, timerfd};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
@@ -59,6 +60,7 @@ impl Platform for Native {
     type Waiter = Waiter;
     type Ringer = Ringer;
     type Found = Found;
+    type Outline = Outline;
 
     const BATCH: usize = epoll::BATCH;
     const SIGNALS: i32 = signals::LAST;
@@ -117,6 +119,20 @@ impl Platform for Native {
     fn reach(&mut self, number: Descriptor) {
         self.number = number;
         self.proved = false;
+    }
+
+    fn outline(&self, outline: &Outline) {
+        if preload::is_told() {
+            outline.draw(self);
+        }
+    }
+
+    fn let_go(outline: &Outline, fd: Descriptor) {
+        outline.let_go(fd);
+    }
+
+    fn rouse(outline: &Outline, number: Descriptor) -> bool {
+        outline.rouse(number)
     }
 
     fn prove(&mut self) -> bool {
