@@ -296,6 +296,10 @@ fn ring<P: Platform>(
     rung.map_err(|_| Stop::Gone)
 }
 
+/// What to do with what a wait has found, and how much it was, when its number
+/// turns out to be another queue's by now.
+pub(crate) type Astray<P> = fn(Descriptor, &mut <P as Platform>::Found, usize);
+
 /// A call of kevent() on the queue that lives here as `tenant` and is known to
 /// the caller by `number`.
 pub(crate) fn kevent<P: Platform, C: Caller>(
@@ -303,6 +307,7 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
     tenant: u32,
     number: Descriptor,
     caller: &mut C,
+    astray: Astray<P>,
 ) -> core::result::Result<usize, Stop> {
     // The common call has no changes, and makes straight for the wait.
     let changed = match caller.next_change() {
@@ -317,7 +322,7 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
             }
         }
     };
-    let collected = collect::events(home, tenant, number, caller, changed);
+    let collected = collect::events(home, tenant, number, caller, astray, changed);
     if collected.is_err() && changed.is_some_and(|applied| applied.expedite) {
         // This call was to look at the list next, so nobody was told of it.
         home.enter(tenant)?.settle(Wake::All)?;

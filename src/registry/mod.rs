@@ -199,6 +199,17 @@ pub(crate) fn find_another(number: Descriptor, last: &Found<Native>) -> Result<F
     if same { Err(Errno::EBADF) } else { Ok(found) }
 }
 
+/// A call has waited on a number that is another of our queues by now (the old
+/// one was closed, and dup() gave its number to this), and has taken from it
+/// what it may have told once. That queue gets it back.
+#[cold]
+pub(crate) fn astray(number: Descriptor, found: &mut <Native as Platform>::Found, count: usize) {
+    let registry = REGISTRY.get();
+    if let Some(Ok(Some(owner))) = registry.map(|registry| registry.find_alias(number)) {
+        owner.home.take_in(owner.tenant, number, found, count);
+    }
+}
+
 /// Makes a haunted queue's kernel objects anew. On error it is as it was.
 #[cold]
 pub(crate) fn renew(haunted: &Found<Native>) -> Result<()> {

@@ -402,6 +402,11 @@ impl Batch {
         Some(unsafe { slot.assume_init() })
     }
 
+    /// The event just read is still to be read.
+    pub(super) fn put_back(&mut self) {
+        self.next -= 1;
+    }
+
     /// How many are still to be read.
     pub(super) fn left(&self) -> usize {
         self.count - self.next
