@@ -16,6 +16,7 @@
 mod apply;
 mod calls;
 mod collect;
+mod renew;
 #[cfg(test)]
 mod tests;
 mod track;
@@ -48,8 +49,12 @@ pub(crate) trait Caller {
     /// Should events be collected, if the changes wrote no entries?
     fn collects(&self) -> bool;
 
-    /// How long to wait. EINVAL: not a time.
-    fn patience(&self) -> Result<Patience>;
+    /// Has any change been taken?
+    fn has_changed(&self) -> bool;
+
+    /// How long to wait, reckoned from the first time this is asked. EINVAL:
+    /// not a time.
+    fn patience(&mut self) -> Result<Patience>;
 
     /// Answers a question to the library itself (EVFILT_LIBKQUEUE).
     fn command(&mut self, change: &Kevent) -> Result<Option<Kevent>>;
@@ -60,6 +65,9 @@ pub(crate) trait Caller {
 pub(crate) enum Stop {
     /// The number is not this queue any more: it was closed.
     Gone,
+    /// Descriptors closed elsewhere wake it for nothing, again and again: it
+    /// is to be renewed. The call has nothing to return yet and goes on then.
+    Haunted,
     Failed(Errno),
 }
 
@@ -93,6 +101,10 @@ pub(crate) struct Queue<P: Platform> {
     /// Its waiters are being woken because a number of it goes: the bell is
     /// held, whatever the list says.
     roused: bool,
+    /// How many knotes have gone; wraps.
+    gone: u32,
+    /// How many hints came for knotes that had gone before the wait began.
+    haunts: usize,
 }
 
 /// How often a closing queue's lock is looked at, before it is not waited for.
@@ -124,15 +136,13 @@ impl<P: Platform> Queue<P> {
             scan: 0,
             careful: 0,
             roused: false,
+            gone: 0,
+            haunts: 0,
         }
     }
 
     pub(crate) fn port(&self) -> &P {
         &self.port
-    }
-
-    pub(crate) fn port_mut(&mut self) -> &mut P {
-        &mut self.port
     }
 
     /// What of a dead queue the next one can use.
@@ -226,7 +236,7 @@ impl<P: Platform> Queue<P> {
     }
 
     /// Drops a knote whose descriptor was closed, if it is one. Its watch by
-    /// the poller went before the close, see [`Platform::let_go`].
+    /// the poller went before the close, see [`Platform::take_out`].
     fn bury(&mut self, slot: Slot) {
         let Some(knote) = self.table.get(slot).filter(|knote| knote.is_past()) else { return };
         if knote.body.source().is_some_and(|source| source.repeats) {
@@ -309,13 +319,11 @@ impl<P: Platform> Home<P> {
 
     /// Looks in on whoever lives here.
     pub(crate) fn visit<R>(&self, look: impl FnOnce(&mut Queue<P>) -> R) -> Option<R> {
-        self.room.lock().queue.as_mut().map(look)
-    }
-
-    /// Looks in without waiting for the lock. In a forked child its holder may
-    /// be a thread that does not exist there.
-    pub(crate) fn try_visit<R>(&self, look: impl FnOnce(&mut Queue<P>) -> R) -> Option<R> {
-        self.room.try_lock()?.queue.as_mut().map(look)
+        let mut room = self.room.lock();
+        let queue = room.queue.as_mut()?;
+        let seen = look(queue);
+        self.note(queue);
+        Some(seen)
     }
 
     /// Notes what must be known of a queue without its lock. The lock is held.
@@ -327,7 +335,7 @@ impl<P: Platform> Home<P> {
     /// A number is about to be closed that a queue watches, perhaps this one.
     /// Async-signal-safe: see [`calls`].
     pub(crate) fn lose(&self, number: Descriptor) {
-        P::let_go(&self.outline, number);
+        P::take_out(&self.outline, number);
         self.calls.lose(number);
     }
 
@@ -419,6 +427,10 @@ fn ring<P: Platform>(
     rung.map_err(|_| Stop::Gone)
 }
 
+/// What to do with what a wait has found, and how much it was, when its number
+/// turns out to be another queue's by now.
+pub(crate) type Astray<P> = fn(Descriptor, &mut <P as Platform>::Found, usize);
+
 /// A call of kevent() on the queue that lives here as `tenant` and is known to
 /// the caller by `number`.
 pub(crate) fn kevent<P: Platform, C: Caller>(
@@ -426,6 +438,7 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
     tenant: u32,
     number: Descriptor,
     caller: &mut C,
+    astray: Astray<P>,
 ) -> core::result::Result<usize, Stop> {
     // The common call has no changes, and makes straight for the wait.
     let changed = match caller.next_change() {
@@ -440,7 +453,7 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
             }
         }
     };
-    let collected = collect::events(home, tenant, number, caller, changed);
+    let collected = collect::events(home, tenant, number, caller, astray, changed);
     if collected.is_err() && changed.is_some_and(|applied| applied.expedite) {
         // This call was to look at the list next, so nobody was told of it.
         home.enter(tenant)?.settle(Wake::All)?;

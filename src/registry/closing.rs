@@ -12,7 +12,7 @@
 #![forbid(unsafe_code)]
 
 use super::{REGISTRY, Registry};
-use crate::sync::Ordering;
+use crate::sync::{OnceLock, Ordering};
 use crate::sys::{self, Closing, Descriptor, Native, Platform, Watchers};
 use core::ffi::c_int;
 
@@ -30,7 +30,7 @@ extern "C" fn closing(number: Descriptor, replaced: c_int) -> c_int {
     let Some(registry) = own() else { return 0 };
     // Natively the number is free: nobody can close it, but something can be
     // put there, and then ours is lost.
-    if sys::is_private(number) && replaced == 0 {
+    if replaced == 0 && sys::is_kept(number) {
         return 1;
     }
     registry.closing(number);
@@ -50,7 +50,10 @@ impl<P: Platform> Registry<P> {
                     home.lose(number);
                 }
             }
-            Watchers::Any => self.for_each_home(|home| home.lose(number)),
+            Watchers::Any => {
+                let homes = self.homes.iter().filter_map(OnceLock::get);
+                homes.copied().flatten().for_each(|home| home.lose(number));
+            }
         }
         if let Some(entry) = self.numbers.get(number) {
             self.numbers.remove(number, entry);

@@ -18,11 +18,15 @@
 //! | `descriptor_state`, `own_descriptors` | what a number is, and which are open |
 //! | `at_fork_in_child` | a call in every forked child |
 //! | `in_forked_child` | what a forked child needs of the platform at once |
+//! | `disown_in_handler`, `disown` | give up a parent's private descriptors |
+//! | `holders_until_now` | whose they are |
+//! | `is_kept` | is a number one of these? |
+//! | `Busy` | says that a queue is being made, for those who fork meanwhile |
 //! | `thread_id`, `process_id`, `errno`, `set_errno`, `print` | small services |
 //! | `attach` | has close() tell the core of numbers, where that can be had |
 //! | `begin_watch`, `end_watch`, `end_life`, `life` | what close() must know of a number, and tells |
 //!
-//! Every method but [`Platform::wait`], [`Platform::ring`] and those that say so is called with the queue's lock held,
+//! Every method but the waits, [`Platform::ring`] and those that say so is called with the queue's lock held,
 //! must not sleep, and must not allocate in the steady state. `wait` is called
 //! with no lock held and nothing on the stack that needs dropping: the thread
 //! may be cancelled there, or leave by longjmp out of a signal handler.
@@ -252,7 +256,7 @@ pub(crate) enum DescriptorState {
     Closed,
     /// Something that cannot be a queue.
     Other,
-    /// Possibly a queue.
+    /// A queue of this library's, be it another process's.
     Queue,
 }
 
@@ -273,6 +277,10 @@ pub(crate) enum Cancel {
     Deferred,
 }
 
+/// What to do for a thread that does not come back from its wait: with what it
+/// has found, and how many that are. As async-signal-safe as the wait is.
+pub(crate) type LeftBehind<T, F> = fn(&T, &mut F, usize);
+
 /// One queue's kernel objects.
 ///
 /// The number by which the application knows the queue can change (dup), so it
@@ -286,6 +294,8 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     type Found;
     /// What may be known of a queue without its lock.
     type Outline: Default + Send + Sync + core::fmt::Debug;
+    /// What is to take the place of the objects that waits go through.
+    type Renewal;
 
     /// How many hints one wait can bring.
     const BATCH: usize;
@@ -301,11 +311,9 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Closes a queue's number; what is private goes with the value.
     fn close(number: Descriptor);
 
-    /// Is this number this very queue? Asks the kernel and changes nothing.
+    /// Is this number this very queue? Asks the kernel, and changes nothing that
+    /// is not a queue of ours.
     fn answers_to(&self, number: Descriptor) -> bool;
-
-    /// Is this number one of the queue's private descriptors?
-    fn owns(&self, number: Descriptor) -> bool;
 
     /// From now on the queue is reached by this number.
     fn reach(&mut self, number: Descriptor);
@@ -316,7 +324,7 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// A number is about to be closed: takes it out of the poller, where the
     /// kernel would not do that if its file stays open elsewhere. No lock is
     /// held. Async-signal-safe.
-    fn let_go(outline: &Self::Outline, fd: Descriptor);
+    fn take_out(outline: &Self::Outline, fd: Descriptor);
 
     /// Holds the bell: wakes every thread that waits, until it is next set.
     /// `false`: the number is not this queue. No lock is held.
@@ -331,8 +339,9 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// keep what the next one can use.
     fn retire(&mut self);
 
-    /// Gives up every descriptor without touching what a parent process
-    /// shares. Called in a forked child; async-signal-safe.
+    /// In a forked child, before it is dropped: forgets what it owes to other
+    /// queues of its process, for that was the parent. Its descriptors have been
+    /// given up by [`disown`].
     fn disown(&mut self);
 
     /// Begins to watch one side of a descriptor. EBADF: not open. EINVAL: it
@@ -364,6 +373,36 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Of two sources of one number the first has just been watched. Does that
     /// show that the other is of an earlier file, and its watch gone?
     fn supplants(&self, new: &Source, old: &Source) -> bool;
+
+    /// Begins to make anew what waits go through, with all in it that is the
+    /// platform's own: a watch that nobody can end, because its number is
+    /// closed and its file lives on elsewhere, is left behind. Until
+    /// [`Platform::renew`] nothing changes.
+    fn prepare_renewal(&mut self) -> Result<Self::Renewal>;
+
+    /// Puts a descriptor's watch into it too, armed so. Fails as `verify` does.
+    fn carry(
+        &mut self,
+        into: &mut Self::Renewal,
+        fd: Descriptor,
+        side: Side,
+        source: &Source,
+        arm: Arm,
+        token: Token,
+    ) -> Result<()>;
+
+    /// The same with a process's.
+    fn carry_process(
+        &mut self,
+        into: &mut Self::Renewal,
+        watched: &Watched,
+        token: Token,
+    ) -> Result<()>;
+
+    /// Puts the new in the place of the old, under all the queue's numbers, and
+    /// wakes every thread that waits on the old. What is ready gives a hint,
+    /// even if it gave one before; the bell is at rest.
+    fn renew(&mut self, renewal: Self::Renewal, numbers: &[Descriptor]) -> Result<()>;
 
     /// Asks a descriptor about itself. `seen` is what the hint said; without
     /// one the kernel is asked. EBADF: it has been closed.
@@ -499,6 +538,20 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
         cancel: Cancel,
     ) -> Result<usize>;
 
+    /// The same, and if the thread does not come back from it and takes along
+    /// what it has found, `left` is called in its place, where that can be
+    /// learned.
+    fn wait_unless_left<T>(
+        waiter: Self::Waiter,
+        found: &mut Self::Found,
+        most: usize,
+        (patience, cancel): (Patience, Cancel),
+        (context, left): (&T, LeftBehind<T, Self::Found>),
+    ) -> Result<usize> {
+        let _ = (context, left);
+        Self::wait(waiter, found, most, patience, cancel)
+    }
+
     /// The calling thread is about to wait, and may sleep. No lock is held.
     fn about_to_wait();
 
@@ -540,7 +593,8 @@ use linux as imp;
 compile_error!("this platform has no backend: see sys/mod.rs for what one must supply");
 
 pub(crate) use imp::{
-    Closing, Native, PerProcess, RawLock, at_fork_in_child, attach, begin_queue, begin_watch,
-    descriptor_state, end_life, end_watch, errno, in_forked_child, is_private, is_told, life,
-    next_known, own_descriptors, print, process_id, set_errno, thread_id,
+    Busy, Closing, Native, PerProcess, RawLock, at_fork_in_child, attach, begin_queue, begin_watch,
+    descriptor_state, disown, disown_in_handler, end_life, end_watch, errno, holders_until_now,
+    in_forked_child, is_kept, is_told, life, next_known, own_descriptors, print, process_id,
+    set_errno, thread_id,
 };

@@ -52,7 +52,7 @@ impl Outline {
         }
     }
 
-    pub(super) fn let_go(&self, fd: Descriptor) {
+    pub(super) fn take_out(&self, fd: Descriptor) {
         let number = self.number.load(Ordering::Relaxed);
         let doorbell = self.doorbell.load(Ordering::Relaxed);
         if number == NONE || !epoll::has_member(number, doorbell) {

@@ -14,7 +14,7 @@
 //! |---|---|
 //! | 63..32 | its *life*: how often a file under this number was closed |
 //! | 31 | it is a queue, or was one when it was last used as such |
-//! | 30 | it is a private descriptor of the library's |
+//! | 30 | it is, or was, a private descriptor of the library's (see `kept`) |
 //! | 29..0 | which queue watches it: 0 none, a home and 1, or [`MANY`] |
 //!
 //! A knote remembers the life in which it was made, and is over when the number
@@ -237,11 +237,6 @@ pub(super) fn begin_private(number: Descriptor) {
 
 pub(super) fn end_private(number: Descriptor) {
     unset(number, PRIVATE);
-}
-
-/// Is this number a private descriptor, as far as is known?
-pub(crate) fn is_private(number: Descriptor) -> bool {
-    word(number).is_some_and(|word| word.load(Ordering::Relaxed) & PRIVATE != 0)
 }
 
 /// The next number, this one included, of which something is known.

@@ -133,9 +133,9 @@ impl Files {
         self.instance.is_some()
     }
 
-    /// The number of the queue's own instance.
-    pub(super) fn number(&self) -> Option<Descriptor> {
-        self.instance.number()
+    /// The instance that is in the queue's set.
+    pub(super) fn hung(&self) -> Option<Descriptor> {
+        self.instance.hung()
     }
 
     /// Makes the queue an instance of its own. EMFILE: there is none left, or
@@ -283,7 +283,7 @@ impl Files {
         }
     }
 
-    /// In a forked child: closes numbers and nothing else.
+    /// In a forked child.
     pub(super) fn disown(&mut self) {
         self.instance.disown();
     }
