@@ -2,6 +2,7 @@
 //! application's, which are only ever asked about.
 
 use super::kept::{self, Busy, Mark};
+use super::preload;
 use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, DescriptorState};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -78,7 +79,10 @@ impl Private {
         let floor = PRIVATE_FLOOR.min(limit / 2) as Descriptor;
         let number = fcntl(lend(low), FcntlArg::F_DUPFD_CLOEXEC(floor)).unwrap_or(low);
         match kept::hold(number) {
-            Ok(serial) => Ok(Private { number, serial }),
+            Ok(serial) => {
+                preload::begin_private(number);
+                Ok(Private { number, serial })
+            }
             Err(error) => {
                 if number != low {
                     shut(number);
@@ -114,7 +118,11 @@ impl Private {
 impl Drop for Private {
     fn drop(&mut self) {
         let _busy = Busy::new();
-        if kept::release(self.number, self.serial) && kept::bears(self.number, Mark::Private) {
+        if !kept::release(self.number, self.serial) {
+            return;
+        }
+        preload::end_private(self.number);
+        if kept::bears(self.number, Mark::Private) {
             shut(self.number);
         }
     }
