@@ -299,6 +299,7 @@ impl<P: Platform> Queue<P> {
         let Ok(filter) = filter::find::<P>(knote.filter) else { return };
         filter.release(knote, &mut self.port, token);
         self.careful -= u32::from(filter.is_careful());
+        self.gone = self.gone.wrapping_add(1);
         self.ready.remove(slot);
         self.alarms.cancel(slot);
         if let Ok(key) = filter.key(knote.filter, knote.ident) {

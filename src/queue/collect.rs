@@ -22,8 +22,8 @@ const DEAF: Span = Span::millis(100);
 /// Waits for events and hands them over. From here down to the platform's wait
 /// nothing is owned and no lock is held: the thread may not come back.
 ///
-/// `changed`: changes were applied in this call. Then the wait is no
-/// cancellation point: the caller must learn that they were.
+/// `changed`: what the changes applied just now have led to. After changes the
+/// wait is no cancellation point: the caller must learn that they were applied.
 pub(super) fn events<P: Platform, C: Caller>(
     home: &Home<P>,
     tenant: u32,
@@ -32,15 +32,17 @@ pub(super) fn events<P: Platform, C: Caller>(
     changed: Option<Applied>,
 ) -> core::result::Result<usize, Stop> {
     let patience = caller.patience()?;
-    let cancel = if changed.is_some() { Cancel::Deferred } else { Cancel::Allowed };
+    let cancel = if caller.has_changed() { Cancel::Deferred } else { Cancel::Allowed };
     let mut expedite = changed.is_some_and(|applied| applied.expedite);
-    let waiter = P::waiter(number);
+    let place = Place { home, tenant, number };
     let mut found = P::found();
     let mut strays = 0;
+    // How many knotes had gone when this call last had the lock.
+    let mut gone = None;
     loop {
         let careful = home.careful.load(Ordering::Relaxed);
         let now = if expedite || careful { Patience::Poll } else { patience };
-        let mut count = wait::<P>(waiter, &mut found, caller.room(), now, cancel)?;
+        let mut count = wait(&place, &mut found, caller.room(), now, cancel)?;
         if count == 0 && careful && !expedite {
             // Only now, so that nothing is paid while there are events.
             let attended = home.enter(tenant)?.attend(number, &mut found)?;
@@ -48,7 +50,7 @@ pub(super) fn events<P: Platform, C: Caller>(
             count = match attended {
                 Attended::Hints => 1,
                 _ if patience == Patience::Poll => 0,
-                _ => wait::<P>(waiter, &mut found, caller.room(), until, cancel)?,
+                _ => wait(&place, &mut found, caller.room(), until, cancel)?,
             };
             if count == 0 && until != patience {
                 continue;
@@ -59,10 +61,13 @@ pub(super) fn events<P: Platform, C: Caller>(
             return time_is_up(home, tenant, number);
         }
         let mut queue = home.enter(tenant)?;
-        let delivered = queue.hand_over(number, &mut found, count, caller);
+        let delivered = queue.hand_over(number, &mut found, (count, gone), caller);
         home.note(&queue);
+        gone = Some(queue.gone);
+        let haunted = queue.is_haunted();
         drop(queue);
         match delivered? {
+            0 if haunted => return Err(Stop::Haunted),
             0 => {}
             delivered => return Ok(delivered),
         }
@@ -90,22 +95,73 @@ fn nap<P: Platform>(patience: Patience) -> Patience {
     }
 }
 
+/// Where a thread waits.
+struct Place<'a, P: Platform> {
+    home: &'a Home<P>,
+    tenant: u32,
+    number: Descriptor,
+}
+
+/// A caller who takes nothing.
+struct Nobody;
+
+impl Caller for Nobody {
+    fn next_change(&mut self) -> Option<Kevent> {
+        None
+    }
+
+    fn room(&self) -> usize {
+        0
+    }
+
+    fn push(&mut self, _: Kevent) {}
+
+    fn collects(&self) -> bool {
+        false
+    }
+
+    fn has_changed(&self) -> bool {
+        false
+    }
+
+    fn patience(&mut self) -> core::result::Result<Patience, Errno> {
+        Ok(Patience::Poll)
+    }
+
+    fn command(&mut self, _: &Kevent) -> core::result::Result<Option<Kevent>, Errno> {
+        Ok(None)
+    }
+}
+
+/// A thread has found something and does not come back with it. So others get
+/// it, as from a call without room: what the platform tells once goes onto the
+/// list, the bell is taken, and whoever waits is told.
+fn left<P: Platform>(place: &Place<'_, P>, found: &mut P::Found, count: usize) {
+    // If the queue has gone, nobody misses anything.
+    let Ok(mut queue) = place.home.enter(place.tenant) else { return };
+    let _ = queue.hand_over(place.number, found, (count, None), &mut Nobody);
+    place.home.note(&queue);
+}
+
 /// Waits on the platform, through what natively interrupts no wait.
 fn wait<P: Platform>(
-    waiter: P::Waiter,
+    place: &Place<'_, P>,
     found: &mut P::Found,
     most: usize,
     patience: Patience,
     cancel: Cancel,
 ) -> core::result::Result<usize, Stop> {
+    let waiter = P::waiter(place.number);
+    let mut waits =
+        |patience| P::wait_unless_left(waiter, found, most, (patience, cancel), (place, left::<P>));
     loop {
         if patience != Patience::Poll {
             P::about_to_wait();
         }
-        let count = match P::wait(waiter, found, most, patience, cancel) {
+        let count = match waits(patience) {
             // Natively the signal's own event comes first, and ends the wait
             // as any event does.
-            Err(Errno::EINTR) => match P::wait(waiter, found, most, Patience::Poll, cancel) {
+            Err(Errno::EINTR) => match waits(Patience::Poll) {
                 Ok(0) | Err(Errno::EINTR) if P::interrupted_in_vain() => continue,
                 Ok(0) => Err(Errno::EINTR),
                 looked => looked,
@@ -146,11 +202,13 @@ impl<P: Platform> Queue<P> {
     }
 
     /// Turns what a wait has found, and what is on the list, into events.
+    /// Beside how much was found: how many knotes had gone before the wait, if
+    /// the caller knows.
     fn hand_over<C: Caller>(
         &mut self,
         number: Descriptor,
         found: &mut P::Found,
-        mut count: usize,
+        (mut count, mut gone): (usize, Option<u32>),
         caller: &mut C,
     ) -> core::result::Result<usize, Stop> {
         self.port.reach(number);
@@ -159,8 +217,9 @@ impl<P: Platform> Queue<P> {
         let waiter = P::waiter(number);
         loop {
             let before = caller.room();
-            let taken = self.take_hints(found, count, caller)?;
+            let taken = self.take_hints(found, (count, gone), caller)?;
             self.take_ready(caller);
+            gone = None;
             // A caller with much room gets what one wait cannot bring. Nothing
             // new means that the kernel has been round them all.
             if count.max(taken) < P::BATCH || caller.room() == 0 || caller.room() == before {
@@ -190,7 +249,7 @@ impl<P: Platform> Queue<P> {
     fn take_hints<C: Caller>(
         &mut self,
         found: &mut P::Found,
-        count: usize,
+        (count, gone): (usize, Option<u32>),
         caller: &mut C,
     ) -> core::result::Result<usize, Stop> {
         let mut taken = 0;
@@ -200,7 +259,10 @@ impl<P: Platform> Queue<P> {
         loop {
             match self.port.next_hint(found) {
                 Ok(None) => return Ok(taken),
-                Ok(Some(Hint::Watched(token, seen))) => self.hinted(token, seen, crowded, caller),
+                Ok(Some(Hint::Watched(token, seen))) => match self.table.meant_by(token) {
+                    Some(slot) => self.hinted(slot, seen, crowded, caller),
+                    None => self.stray(gone),
+                },
                 Ok(Some(Hint::Bell)) => self.bell_taken(),
                 Ok(Some(Hint::Alarm)) => self.expire(),
                 Err(Errno::EBADF) => return Err(Stop::Gone),
@@ -220,9 +282,8 @@ impl<P: Platform> Queue<P> {
         self.alarm = Some(Moment(0));
     }
 
-    fn hinted<C: Caller>(&mut self, token: Token, seen: Readiness, crowded: bool, caller: &mut C) {
-        // No such knote any more: a late hint, dropped.
-        let Some(slot) = self.table.meant_by(token) else { return };
+    fn hinted<C: Caller>(&mut self, slot: Slot, seen: Readiness, crowded: bool, caller: &mut C) {
+        let token = self.table.token(slot);
         let Some(knote) = self.table.get_mut(slot) else { return };
         if let Body::Process(process) = knote.body {
             // A hint that comes of a guess may have been made before the end
@@ -281,6 +342,13 @@ impl<P: Platform> Queue<P> {
             Ok(Outcome::Fire(report)) => report,
             Ok(_) if knote.is_forced() => Report::default(),
             Ok(Outcome::Idle(again)) => {
+                // The hint and the descriptor are at odds. Another thread may
+                // have been quicker; or the number is another file by now, and
+                // the old one, open elsewhere, is what is ready.
+                if seen.is_some() && !is_same(knote, &mut self.port) {
+                    let _ = self.delete(slot);
+                    return;
+                }
                 if knote.is_spent() {
                     rearm(filter, knote, &mut self.port, token);
                 }
@@ -292,7 +360,11 @@ impl<P: Platform> Queue<P> {
             Ok(Outcome::Gate(again)) => {
                 if !knote.is_gated() {
                     knote.gate(true);
-                    rearm(filter, knote, &mut self.port, token);
+                    let armed = filter.rearm(knote, &mut self.port, token);
+                    if matches!(armed, Err(Errno::EBADF | Errno::ENOENT)) {
+                        let _ = self.delete(slot);
+                        return;
+                    }
                 }
                 if let Some(at) = again {
                     self.look_again(slot, at);

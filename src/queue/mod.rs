@@ -15,6 +15,7 @@
 
 mod apply;
 mod collect;
+mod renew;
 #[cfg(test)]
 mod tests;
 mod track;
@@ -45,8 +46,12 @@ pub(crate) trait Caller {
     /// Should events be collected, if the changes wrote no entries?
     fn collects(&self) -> bool;
 
-    /// How long to wait. EINVAL: not a time.
-    fn patience(&self) -> Result<Patience>;
+    /// Has any change been taken?
+    fn has_changed(&self) -> bool;
+
+    /// How long to wait, reckoned from the first time this is asked. EINVAL:
+    /// not a time.
+    fn patience(&mut self) -> Result<Patience>;
 
     /// Answers a question to the library itself (EVFILT_LIBKQUEUE).
     fn command(&mut self, change: &Kevent) -> Result<Option<Kevent>>;
@@ -57,6 +62,9 @@ pub(crate) trait Caller {
 pub(crate) enum Stop {
     /// The number is not this queue any more: it was closed.
     Gone,
+    /// Descriptors closed elsewhere wake it for nothing, again and again: it
+    /// is to be renewed. The call has nothing to return yet and goes on then.
+    Haunted,
     Failed(Errno),
 }
 
@@ -85,6 +93,10 @@ pub(crate) struct Queue<P: Platform> {
     scan: u32,
     /// How many knotes the platform must attend to before a thread sleeps.
     careful: u32,
+    /// How many knotes have gone; wraps.
+    gone: u32,
+    /// How many hints came for knotes that had gone before the wait began.
+    haunts: usize,
 }
 
 /// How [`Queue::settle`] is to wake whoever waits.
@@ -111,6 +123,8 @@ impl<P: Platform> Queue<P> {
             alarm: None,
             scan: 0,
             careful: 0,
+            gone: 0,
+            haunts: 0,
         }
     }
 

@@ -199,6 +199,12 @@ pub(crate) fn find_another(number: Descriptor, last: &Found<Native>) -> Result<F
     if same { Err(Errno::EBADF) } else { Ok(found) }
 }
 
+/// Makes a haunted queue's kernel objects anew. On error it is as it was.
+#[cold]
+pub(crate) fn renew(haunted: &Found<Native>) -> Result<()> {
+    REGISTRY.get().map_or(Err(Errno::EBADF), |registry| registry.renew_queue(haunted))
+}
+
 /// Looks after every queue now, as libkqueue_drain_pending_close() promises.
 pub(crate) fn sweep_all() {
     if let Some(registry) = REGISTRY.get() {
@@ -452,6 +458,51 @@ impl<P: Platform> Registry<P> {
             vacant.push(*at);
             false
         });
+    }
+
+    /// Renews a queue: see [`crate::queue`]. Every number must be known that
+    /// refers to it, or what a dup has made would go on referring to the old.
+    fn renew_queue(&self, haunted: &Found<P>) -> Result<()> {
+        let mut roster = self.roster.lock();
+        let known = roster.residents.iter().zip(0..).position(|(resident, at)| {
+            resident.tenant == haunted.tenant
+                && resident.state == State::Alive
+                && self.home(at).is_some_and(|home| core::ptr::eq(home, haunted.home))
+        });
+        let at = known.and_then(|at| u32::try_from(at).ok()).ok_or(Errno::EBADF)?;
+        self.ask_after(&mut roster, at);
+        let resident = roster.residents.get_mut(at as usize).ok_or(Errno::EBADF)?;
+        let mut complete = Ok(());
+        sys::own_descriptors(|number| {
+            if self.numbers.get(number).is_none()
+                && let Err(error) = self.recognise(at, resident, number)
+            {
+                complete = Err(error);
+            }
+        });
+        complete?;
+        self.renew_under(haunted.home, &resident.numbers, 0)
+    }
+
+    /// Renews it while the queues that watch it, from this home on, are locked.
+    /// No two locks of queues are held at once but here, where one thread at a
+    /// time comes by, with the roster's.
+    fn renew_under(&self, haunted: &Home<P>, numbers: &[Descriptor], from: u32) -> Result<()> {
+        let others = (from..).map_while(|at| Some((at, self.home(at)?)));
+        for (at, home) in others.filter(|(_, home)| !core::ptr::eq(*home, haunted)) {
+            let renewed = home.visit(|queue| {
+                queue.watches(numbers).then(|| {
+                    queue.let_go(numbers);
+                    let renewed = self.renew_under(haunted, numbers, at + 1);
+                    queue.take_hold(numbers);
+                    renewed
+                })
+            });
+            if let Some(renewed) = renewed.flatten() {
+                return renewed;
+            }
+        }
+        haunted.visit(|queue| queue.renew(numbers)).unwrap_or(Err(Errno::EBADF))
     }
 
     /// In a forked child: closes the numbers, which natively would not be open

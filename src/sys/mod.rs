@@ -23,7 +23,7 @@
 //! | `Busy` | says that a queue is being made, for those who fork meanwhile |
 //! | `thread_id`, `errno`, `set_errno`, `print` | small services |
 //!
-//! Every method but [`Platform::wait`] and [`Platform::ring`] is called with the queue's lock held,
+//! Every method but the waits and [`Platform::ring`] is called with the queue's lock held,
 //! must not sleep, and must not allocate in the steady state. `wait` is called
 //! with no lock held and nothing on the stack that needs dropping: the thread
 //! may be cancelled there, or leave by longjmp out of a signal handler.
@@ -264,6 +264,10 @@ pub(crate) enum Cancel {
     Deferred,
 }
 
+/// What to do for a thread that does not come back from its wait: with what it
+/// has found, and how many that are. As async-signal-safe as the wait is.
+pub(crate) type LeftBehind<T, F> = fn(&T, &mut F, usize);
+
 /// One queue's kernel objects.
 ///
 /// The number by which the application knows the queue can change (dup), so it
@@ -275,6 +279,8 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     type Ringer: Copy;
     /// Where a wait puts what it found; plain data.
     type Found;
+    /// What is to take the place of the objects that waits go through.
+    type Renewal;
 
     /// How many hints one wait can bring.
     const BATCH: usize;
@@ -339,6 +345,36 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Of two sources of one number the first has just been watched. Does that
     /// show that the other is of an earlier file, and its watch gone?
     fn supplants(&self, new: &Source, old: &Source) -> bool;
+
+    /// Begins to make anew what waits go through, with all in it that is the
+    /// platform's own: a watch that nobody can end, because its number is
+    /// closed and its file lives on elsewhere, is left behind. Until
+    /// [`Platform::renew`] nothing changes.
+    fn prepare_renewal(&mut self) -> Result<Self::Renewal>;
+
+    /// Puts a descriptor's watch into it too, armed so. Fails as `verify` does.
+    fn carry(
+        &mut self,
+        into: &mut Self::Renewal,
+        fd: Descriptor,
+        side: Side,
+        source: &Source,
+        arm: Arm,
+        token: Token,
+    ) -> Result<()>;
+
+    /// The same with a process's.
+    fn carry_process(
+        &mut self,
+        into: &mut Self::Renewal,
+        watched: &Watched,
+        token: Token,
+    ) -> Result<()>;
+
+    /// Puts the new in the place of the old, under all the queue's numbers, and
+    /// wakes every thread that waits on the old. What is ready gives a hint,
+    /// even if it gave one before; the bell is at rest.
+    fn renew(&mut self, renewal: Self::Renewal, numbers: &[Descriptor]) -> Result<()>;
 
     /// Asks a descriptor about itself. `seen` is what the hint said; without
     /// one the kernel is asked. EBADF: it has been closed.
@@ -473,6 +509,20 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
         patience: Patience,
         cancel: Cancel,
     ) -> Result<usize>;
+
+    /// The same, and if the thread does not come back from it and takes along
+    /// what it has found, `left` is called in its place, where that can be
+    /// learned.
+    fn wait_unless_left<T>(
+        waiter: Self::Waiter,
+        found: &mut Self::Found,
+        most: usize,
+        (patience, cancel): (Patience, Cancel),
+        (context, left): (&T, LeftBehind<T, Self::Found>),
+    ) -> Result<usize> {
+        let _ = (context, left);
+        Self::wait(waiter, found, most, patience, cancel)
+    }
 
     /// The calling thread is about to wait, and may sleep. No lock is held.
     fn about_to_wait();

@@ -98,6 +98,11 @@ impl Private {
         kept::is_held_by(self.number, self.serial)
     }
 
+    /// The same open file under one number more.
+    pub(super) fn another(&self) -> Result<Private> {
+        Private::new(|| own(fcntl(lend(self.number), FcntlArg::F_DUPFD_CLOEXEC(0))?))
+    }
+
     /// Is it where private descriptors belong?
     pub(super) fn is_high(&self) -> bool {
         u64::try_from(self.number).is_ok_and(|number| number >= PRIVATE_FLOOR)
@@ -121,6 +126,22 @@ impl Drop for Private {
 pub(super) fn shut(number: Descriptor) {
     // SAFETY: the number was made by this library, which closes it once.
     unsafe { libc::syscall(libc::SYS_close, number) };
+}
+
+/// Makes a queue's number refer to the file that is to be the queue; what it
+/// referred to is closed by that. Through syscall(): a cancellation point, for
+/// some C libraries.
+pub(super) fn put_under(file: Descriptor, number: Descriptor) -> Result<()> {
+    loop {
+        // SAFETY: three integers. The caller has seen that the number is one
+        // of a queue, which is the library's to replace.
+        let put = unsafe { libc::syscall(libc::SYS_dup3, file, number, libc::O_CLOEXEC) };
+        match check(put as libc::c_int) {
+            // Another thread is just getting the number.
+            Err(Errno::EBUSY | Errno::EINTR) => {}
+            put => return put.map(|_| ()),
+        }
+    }
 }
 
 /// Opens a file for reading. Through syscall(): open() is a cancellation point.

@@ -39,6 +39,7 @@ pub(super) const MOUNTS: u32 = Token::SLOTS + 6;
 pub(super) const SIGNALS: u32 = Token::SLOTS + 7;
 pub(super) const BLOCKED: u32 = Token::SLOTS + 8;
 pub(super) const DEEDS: u32 = Token::SLOTS + 9;
+pub(super) const FAREWELL: u32 = Token::SLOTS + 10;
 
 /// A token with the queue's cookie: 16 bits that tell its events from those of
 /// a strange epoll that came to have the same number.
@@ -352,11 +353,13 @@ pub(super) struct Batch {
     events: Events,
     count: usize,
     next: usize,
+    /// So many are written, by `blank` if not by the kernel.
+    blank: usize,
 }
 
 impl Batch {
     pub(super) const fn new() -> Batch {
-        Batch { events: [const { MaybeUninit::uninit() }; BATCH], count: 0, next: 0 }
+        Batch { events: [const { MaybeUninit::uninit() }; BATCH], count: 0, next: 0, blank: 0 }
     }
 
     /// Fills it by a call that returns how many events it wrote.
@@ -365,6 +368,28 @@ impl Batch {
         self.next = 0;
         self.count = call(&mut self.events)?.min(BATCH);
         Ok(())
+    }
+
+    /// Marks the places of the next events, if none are left, so that
+    /// `keep_written` can tell what a call has written that did not come back.
+    #[inline]
+    pub(super) fn blank(&mut self, most: usize) {
+        for place in self.events.iter_mut().take(most.max(1)) {
+            // An event that the kernel tells of has some bit.
+            place.write(Event { events: 0, u64: 0 });
+        }
+        self.count = 0;
+        self.next = 0;
+        self.blank = most.clamp(1, BATCH);
+    }
+
+    /// What was written since `blank` is what there is.
+    pub(super) fn keep_written(&mut self) {
+        self.next = 0;
+        let blanks = self.events.iter().take(self.blank);
+        // SAFETY: as many were written by `blank`, and some by the kernel since.
+        let is_written = |place: &&MaybeUninit<Event>| unsafe { place.assume_init() }.events != 0;
+        self.count = blanks.take_while(is_written).count();
     }
 
     pub(super) fn next(&mut self) -> Option<Event> {

@@ -3,13 +3,14 @@
 use super::Native;
 use super::descriptor::Private;
 use super::epoll::{
-    self, ALARM, BELL, BLOCKED, Batch, DEEDS, FILES, KNOCK, MOUNTS, SECOND, SIGNALS, THIRD, unpack,
+    self, ALARM, BELL, BLOCKED, Batch, DEEDS, FAREWELL, FILES, KNOCK, MOUNTS, SECOND, SIGNALS,
+    THIRD, unpack,
 };
 use super::mounts::Telling;
 use super::processes;
 use super::signals::Walk;
 use crate::errno::{Errno, Result};
-use crate::sys::{Attended, Hint, Readiness};
+use crate::sys::{Attended, Hint, Platform, Readiness};
 
 /// What a wait found, and where it leads.
 pub(crate) struct Found {
@@ -103,6 +104,9 @@ impl Native {
                 FILES => self.files.read(),
                 // What is there is asked for after each wait.
                 DEEDS => {}
+                // This was the old set; the number is to mean the new one.
+                FAREWELL if self.prove() => {}
+                FAREWELL => return Err(Errno::EBADF),
                 KNOCK => found.children = self.knocked(),
                 SIGNALS => found.signals = self.signals.rung(),
                 BLOCKED => {

@@ -106,7 +106,6 @@ pub(super) fn is_held_by(number: Descriptor, serial: u64) -> bool {
 }
 
 /// Does the library keep this number for itself? Async-signal-safe.
-#[allow(dead_code, reason = "for whoever interposes close()")]
 pub(crate) fn is_kept(number: Descriptor) -> bool {
     let held = word(number).is_some_and(|word| word.load(Ordering::Relaxed) != 0);
     held && bears(number, Mark::Private)

@@ -48,6 +48,11 @@ impl Knocker {
         Ok(Knocker { set, bell })
     }
 
+    /// What is in the queue's set.
+    pub(super) fn number(&self) -> Descriptor {
+        self.set.number()
+    }
+
     pub(super) fn knock(&self) -> Knock {
         Knock { set: self.set.number(), bell: self.bell }
     }

@@ -107,6 +107,12 @@ impl MountTable {
         Ok(())
     }
 
+    /// What is in the set.
+    pub(super) fn wakers(&self) -> [Option<Descriptor>; 2] {
+        let numbers = self.opens.as_ref().map(Opens::numbers_of_wakers);
+        numbers.map_or([None; 2], |numbers| numbers.map(Some))
+    }
+
     /// How many changes there have been up to now.
     pub(super) fn counts(&mut self) -> Result<Mounts> {
         self.look()?;

@@ -10,15 +10,16 @@ use super::mounts::MountTable;
 use super::probe::{self, Kind};
 use super::processes::connector::Connector;
 use super::processes::{self, Processes};
+use super::renewal::Renewal;
 use super::sets::{IN_FILES, IN_SECOND, IN_THIRD, leave, replaced};
 use super::signals::{self, Signals};
-use super::{clock, doorbell, timerfd};
+use super::{clock, doorbell, leaving, timerfd};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::{
-    Arm, Attended, Bell, Cancel, Deed, Descriptor, Exit, FileNotes, Hint, Mounts, Platform,
-    Readiness, Sample, Side, Source, Token, Watched,
+    Arm, Attended, Bell, Cancel, Deed, Descriptor, Exit, FileNotes, Hint, LeftBehind, Mounts,
+    Platform, Readiness, Sample, Side, Source, Token, Watched,
 };
 use core::ffi::c_uint;
 
@@ -32,7 +33,7 @@ pub(crate) struct Native {
     pub(super) marked: bool,
     pub(super) cookie: u16,
     pub(super) doorbell: Option<Private>,
-    alarm: Option<Private>,
+    pub(super) alarm: Option<Private>,
     pub(super) second: Option<Private>,
     pub(super) third: Option<Private>,
     /// Before the knocker: whoever may knock must know that it goes.
@@ -40,7 +41,7 @@ pub(crate) struct Native {
     pub(super) knocker: Option<Knocker>,
     pub(super) mounts: MountTable,
     pub(super) processes: Processes,
-    connector: Connector,
+    pub(super) connector: Connector,
     pub(super) signals: Signals,
 }
 
@@ -64,6 +65,7 @@ impl Platform for Native {
     type Waiter = Waiter;
     type Ringer = Ringer;
     type Found = Found;
+    type Renewal = Renewal;
 
     const BATCH: usize = epoll::BATCH;
     const SIGNALS: i32 = signals::LAST;
@@ -213,6 +215,37 @@ impl Platform for Native {
         new.notes & IN_FILES == 0 && new.notes & set == old.notes & set
     }
 
+    fn prepare_renewal(&mut self) -> Result<Renewal> {
+        self.new_sets()
+    }
+
+    fn carry(
+        &mut self,
+        into: &mut Renewal,
+        fd: Descriptor,
+        side: Side,
+        source: &Source,
+        arm: Arm,
+        token: Token,
+    ) -> Result<()> {
+        self.verify(fd, source)?;
+        epoll::add(into.set_of(source)?, fd, mask(side, arm), pack(self.cookie, token))
+            .map_err(replaced)
+    }
+
+    fn carry_process(&mut self, into: &mut Renewal, watched: &Watched, token: Token) -> Result<()> {
+        let Some(pidfd) = self.processes.pidfd(watched.place) else { return Ok(()) };
+        let data = pack(self.cookie, token);
+        // Should the program have closed it, its end is told by nothing: as
+        // before.
+        let _ = epoll::add(into.first(), pidfd, libc::EPOLLIN as u32, data);
+        Ok(())
+    }
+
+    fn renew(&mut self, renewal: Renewal, numbers: &[Descriptor]) -> Result<()> {
+        self.replace_sets(renewal, numbers)
+    }
+
     fn sample(
         &mut self,
         fd: Descriptor,
@@ -223,7 +256,19 @@ impl Platform for Native {
         if source.notes & IN_FILES != 0 {
             return self.sample_file(fd, side, source);
         }
-        probe::sample(fd, side, source, seen)
+        let known = probe::is_known(source);
+        let sample = probe::sample(fd, side, source, seen)?;
+        // What says nothing of the descriptor but what the hint said may be
+        // closed, or another by now, while its old file lives on elsewhere.
+        if seen.is_some() && (!known || probe::leans_on_the_hint(source, side)) {
+            match self.verify(fd, source) {
+                // Or it is the queue's own number that has been closed, and a
+                // thread that waits there is still given what comes.
+                Err(error) if self.prove() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(sample)
     }
 
     fn watch_mounts(&mut self, token: Token) -> Result<Mounts> {
@@ -446,6 +491,28 @@ impl Platform for Native {
             Err(Errno::EINVAL) => Err(Errno::EBADF),
             Err(error) => Err(error),
         }
+    }
+
+    #[inline]
+    fn wait_unless_left<T>(
+        waiter: Waiter,
+        found: &mut Found,
+        most: usize,
+        (patience, cancel): (Patience, Cancel),
+        (context, left): (&T, LeftBehind<T, Found>),
+    ) -> Result<usize> {
+        found.first.blank(most);
+        leaving::unless_left(
+            &mut (found, context, left),
+            |(found, context, left)| {
+                found.first.keep_written();
+                match found.first.left() {
+                    0 => {}
+                    count => left(context, found, count),
+                }
+            },
+            |(found, ..)| Native::wait(waiter, found, most, patience, cancel),
+        )
     }
 
     #[inline]

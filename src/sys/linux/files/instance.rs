@@ -31,6 +31,15 @@ impl Instance {
         !matches!(self, Instance::None)
     }
 
+    /// The instance that is in the queue's set.
+    pub(super) fn hung(&self) -> Option<Descriptor> {
+        match self {
+            Instance::None => None,
+            Instance::Own(inotify, _) => inotify.number().ok(),
+            Instance::Shared(member) => member.number(),
+        }
+    }
+
     /// Makes one for this queue and puts it into the set. EMFILE: the user has
     /// no more, or the process no descriptor.
     pub(super) fn own(set: Descriptor, data: u64, letters: &mut Vec<Letter>) -> Result<Instance> {

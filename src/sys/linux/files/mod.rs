@@ -133,6 +133,11 @@ impl Files {
         self.instance.is_some()
     }
 
+    /// The instance that is in the queue's set.
+    pub(super) fn hung(&self) -> Option<Descriptor> {
+        self.instance.hung()
+    }
+
     /// Makes the queue an instance of its own. EMFILE: there is none left, or
     /// no descriptor.
     pub(super) fn open_own(&mut self, set: Descriptor, data: u64) -> Result<()> {

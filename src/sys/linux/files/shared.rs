@@ -205,6 +205,11 @@ impl Member {
         result
     }
 
+    /// The number of the instance.
+    pub(super) fn number(&self) -> Option<Descriptor> {
+        self.with(|_, inotify| inotify.number()).ok()
+    }
+
     /// Watches, and tells whether somebody did before.
     pub(super) fn add(&self, fd: Descriptor, role: Role, mask: u32) -> Result<(i32, bool)> {
         self.with(|state, inotify| {

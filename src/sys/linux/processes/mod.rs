@@ -123,6 +123,14 @@ impl Processes {
         }
     }
 
+    /// What of a process is in the set.
+    pub(super) fn pidfd(&self, place: u32) -> Option<Descriptor> {
+        match self.places.get(place as usize) {
+            Some(Place::Taken { handle: Handle::Pidfd(pidfd), .. }) => Some(pidfd.number()),
+            _ => None,
+        }
+    }
+
     pub(super) fn listens(&self) -> bool {
         self.ear.is_some()
     }

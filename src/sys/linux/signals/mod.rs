@@ -291,6 +291,12 @@ impl Signals {
         self.blocked = None;
     }
 
+    /// What is in the queue's set: what rings, and what wakes for blocked ones.
+    pub(super) fn numbers(&self) -> [Option<Descriptor>; 2] {
+        let rung = self.knocker.as_ref().map(Knocker::number);
+        [rung, self.blocked.as_ref().map(|(fd, _)| fd.number())]
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
