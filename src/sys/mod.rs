@@ -18,8 +18,9 @@
 //! | `descriptor_state`, `own_descriptors` | what a number is, and which are open |
 //! | `at_fork_in_child` | a call in every forked child |
 //! | `in_forked_child` | what a forked child needs of the platform at once |
-//! | `disown_in_handler`, `disown` | give up a parent's private descriptors |
+//! | `disown_in_handler`, `disown` | give up a parent's descriptors |
 //! | `holders_until_now` | whose they are |
+//! | `remember` | notes a queue's number, which a forked child gives up |
 //! | `Busy` | says that a queue is being made, for those who fork meanwhile |
 //! | `thread_id`, `errno`, `set_errno`, `print` | small services |
 //!
@@ -566,6 +567,6 @@ compile_error!("this platform has no backend: see sys/mod.rs for what one must s
 
 pub(crate) use imp::{
     Busy, Native, PerProcess, RawLock, at_fork_in_child, descriptor_state, disown,
-    disown_in_handler, errno, holders_until_now, in_forked_child, own_descriptors, print,
+    disown_in_handler, errno, holders_until_now, in_forked_child, own_descriptors, print, remember,
     set_errno, thread_id,
 };
