@@ -1,6 +1,7 @@
 # GNU make. What is here calls cargo, or a script of ci/ that runs by hand too.
 #
-#   make                  build the shared library and the archive
+#   make                  build the shared library, the archive, and the library
+#                         for LD_PRELOAD
 #   make check            every test; PROFILE=debug (as by default) or release
 #   make demo             build, install aside, serve real clients
 #   make bench            the cost table; OTHER=path of another library, ARGS=
@@ -37,6 +38,7 @@ file = $(soname).$(word 1,$(numbers)).$(word 2,$(numbers))
 lib = $(DESTDIR)$(LIBDIR)
 include = $(DESTDIR)$(INCLUDEDIR)/kqueue
 pc = $(lib)/pkgconfig/libkqueue.pc
+preload = $(lib)/libkqueue-preload.so
 
 # Tests and scripts call make themselves, with variables of their own.
 MAKEOVERRIDES =
@@ -52,6 +54,7 @@ install: build
 	ln -sf $(file) "$(lib)/$(soname)"
 	ln -sf $(soname) "$(lib)/libkqueue.so"
 	$(INSTALL) -m 644 "$(out)/libkqueue.a" "$(lib)/libkqueue.a"
+	$(INSTALL) -m 755 "$(out)/libkqueue_preload.so" "$(preload)"
 	$(INSTALL) -m 644 include/sys/event.h "$(include)/sys/event.h"
 	sed -e 's|@PREFIX@|$(PREFIX)|' \
 	    -e 's|@LIBDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))|' \
@@ -62,7 +65,7 @@ install: build
 # The two directories that are ours alone go when they are empty.
 uninstall:
 	rm -f "$(lib)/libkqueue.so" "$(lib)/$(soname)" "$(lib)/$(file)" \
-	    "$(lib)/libkqueue.a" "$(include)/sys/event.h" "$(pc)"
+	    "$(lib)/libkqueue.a" "$(preload)" "$(include)/sys/event.h" "$(pc)"
 	rmdir "$(include)/sys" "$(include)" 2>/dev/null || :
 
 # Here the default is debug: it has the assertions.

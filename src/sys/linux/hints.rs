@@ -81,6 +81,7 @@ impl Native {
             let Some(event) = found.first.next() else { return Ok(None) };
             let (cookie, token) = unpack(event.u64);
             if cookie != self.cookie {
+                found.first.put_back();
                 return Err(Errno::EBADF);
             }
             self.marked = true;
