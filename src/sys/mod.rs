@@ -19,8 +19,9 @@
 //! | `descriptor_state`, `own_descriptors` | what a number is, and which are open |
 //! | `at_fork_in_child` | a call in every forked child |
 //! | `in_forked_child` | what a forked child needs of the platform at once |
-//! | `disown_in_handler`, `disown` | give up a parent's private descriptors |
+//! | `disown_in_handler`, `disown` | give up a parent's descriptors |
 //! | `holders_until_now` | whose they are |
+//! | `remember` | notes a queue's number, which a forked child gives up |
 //! | `is_kept` | is a number one of these? |
 //! | `Busy` | says that a queue is being made, for those who fork meanwhile |
 //! | `thread_id`, `process_id`, `errno`, `set_errno`, `print` | small services |
@@ -611,5 +612,5 @@ pub(crate) use imp::{
     Busy, Closing, Native, PerProcess, RawLock, at_fork_in_child, attach, begin_queue, begin_watch,
     descriptor_state, disown, disown_in_handler, end_life, end_watch, errno, holders_until_now,
     in_forked_child, is_kept, is_told, life, next_known, own_descriptors, print, process_id,
-    reclaim, set_errno, thread_id, thread_mark,
+    reclaim, remember, set_errno, thread_id, thread_mark,
 };
