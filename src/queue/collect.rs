@@ -335,7 +335,7 @@ impl<P: Platform> Queue<P> {
                     Some(slot) => self.hinted(slot, seen, crowded, caller),
                     None => self.stray(gone),
                 },
-                Ok(Some(Hint::Bell)) => self.bell_taken(),
+                Ok(Some(Hint::Bell)) => self.ringing.hint_taken(),
                 Ok(Some(Hint::Alarm)) => self.expire(),
                 Err(Errno::EBADF) => return Err(Stop::Gone),
                 Err(error) => return Err(Stop::Failed(error)),

@@ -14,7 +14,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Home, Queue, Wake};
+use super::bell::{Ringing, Wake};
+use super::{Home, Queue};
 use crate::clock::Moment;
 use crate::filter;
 use crate::knote::Slot;
@@ -37,7 +38,7 @@ impl<P: Platform> Home<P> {
         }
         // It may have been out to ring, and others wait until it is back.
         let mut room = self.room.lock();
-        if let Some(queue) = room.queue.as_mut().filter(|queue| queue.ringer == Some(me)) {
+        if let Some(queue) = room.queue.as_mut().filter(|queue| queue.ringing.is_out_for(me)) {
             // If it did ring, this is once more.
             let _ = queue.rung(false);
             let _ = queue.settle(Wake::All);
@@ -50,8 +51,7 @@ impl<P: Platform> Queue<P> {
         self.table.mend();
         self.ready.clear();
         self.alarms.clear();
-        self.ringer = None;
-        self.taken = false;
+        self.ringing = Ringing::new();
         self.careful = 0;
         for slot in 0..self.table.slots() as Slot {
             let Some(knote) = self.table.get(slot) else { continue };
@@ -66,7 +66,7 @@ impl<P: Platform> Queue<P> {
         // Both are set anew, whatever they were. If that fails the number is
         // another by now, and the next call by a good one does it.
         self.alarm = Some(Moment(0));
-        self.bell = if self.port.bell(Bell::Rest).is_ok() { Bell::Rest } else { self.bell };
+        let _ = self.port.bell(Bell::Rest);
         let _ = self.settle(Wake::All);
     }
 }

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod bell;
 mod calls;
 mod collect;
 mod mend;
@@ -31,6 +32,7 @@ use crate::knote::ready::Ready;
 use crate::knote::table::Table;
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::{self, Bell, Descriptor, Mutex, Platform};
+use bell::{Ringing, Step, Wake};
 use calls::Calls;
 use parking_lot::lock_api::MappedMutexGuard;
 
@@ -86,13 +88,7 @@ pub(crate) struct Queue<P: Platform> {
     port: P,
     /// The home that it lives in.
     home: u32,
-    /// The bell as last set, and not yet taken by a wait.
-    bell: Bell,
-    /// The thread that has let go of the lock to ring. Until it is back nobody
-    /// else sets the bell.
-    ringer: Option<u32>,
-    /// A wait has taken the bell's hint while it was out.
-    taken: bool,
+    ringing: Ringing,
     /// What the platform's alarm is set to.
     alarm: Option<Moment>,
     /// The number of the present scan: at most one event a knote in each.
@@ -111,17 +107,6 @@ pub(crate) struct Queue<P: Platform> {
 /// How often a closing queue's lock is looked at, before it is not waited for.
 const SPINS: u32 = 1000;
 
-/// How [`Queue::settle`] is to wake whoever waits.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-enum Wake {
-    /// Something came onto the list: one waiter takes it.
-    One,
-    /// Something stays on the list: it concerns every waiter.
-    All,
-    /// This very call looks at the list next.
-    Myself,
-}
-
 impl<P: Platform> Queue<P> {
     pub(crate) fn new(port: P, home: u32) -> Queue<P> {
         Queue {
@@ -130,9 +115,7 @@ impl<P: Platform> Queue<P> {
             alarms: Alarms::new(),
             port,
             home,
-            bell: Bell::Rest,
-            ringer: None,
-            taken: false,
+            ringing: Ringing::new(),
             alarm: None,
             scan: 0,
             careful: 0,
@@ -161,51 +144,30 @@ impl<P: Platform> Queue<P> {
             self.port.alarm(first)?;
             self.alarm = first;
         }
-        if self.ringer.is_some() || self.roused {
+        if self.roused {
             return Ok(false);
         }
-        let bell = match (self.ready.is_empty(), self.bell, wake) {
-            (true, Bell::Rest, _) => return Ok(false),
-            (true, ..) => Bell::Rest,
-            // Rung and not yet taken: a waiter is on its way, or the next one
-            // will find it. Held: every one does.
-            (false, Bell::Ring | Bell::Hold, _) => return Ok(false),
-            (false, Bell::Rest, Wake::One) => {
-                self.ringer = Some(sys::thread_mark());
-                return Ok(true);
+        match self.ringing.step(self.ready.is_empty(), wake, sys::thread_mark()) {
+            Step::Nothing => Ok(false),
+            Step::GoOut => Ok(true),
+            Step::Set(bell) => {
+                self.port.bell(bell)?;
+                self.ringing.is_set(bell);
+                Ok(false)
             }
-            (false, Bell::Rest, Wake::All) => Bell::Hold,
-            (false, Bell::Rest, Wake::Myself) => return Ok(false),
-        };
-        self.port.bell(bell)?;
-        self.bell = bell;
-        Ok(false)
+        }
     }
 
     /// The ringer is back. If it could not ring, the next call with a good
     /// number will.
     fn rung(&mut self, done: bool) -> Result<()> {
-        self.ringer = None;
-        let taken = core::mem::replace(&mut self.taken, false);
+        self.ringing.is_back(done);
         if !done {
             return Ok(());
-        }
-        if !taken {
-            self.bell = Bell::Ring;
         }
         // What came onto the list since, or stayed there because the one who
         // took the hint had no room, is announced to everybody.
         self.settle(Wake::All).map(|_| ())
-    }
-
-    /// A wait has taken the bell's hint. A ring is over with that; a hold goes
-    /// on.
-    fn bell_taken(&mut self) {
-        if self.ringer.is_some() {
-            self.taken = true;
-        } else if self.bell == Bell::Ring {
-            self.bell = Bell::Rest;
-        }
     }
 
     /// Its waiters have been woken: the bell is what the list says again.
@@ -216,7 +178,8 @@ impl<P: Platform> Queue<P> {
         let bell = if self.ready.is_empty() { Bell::Rest } else { Bell::Hold };
         // Should it fail, the number is no longer the queue: the bell goes on
         // as it is, and the next call by a good number sets it.
-        self.bell = if self.port.bell(bell).is_ok() { bell } else { Bell::Hold };
+        let set = self.port.bell(bell).is_ok();
+        self.ringing.is_set(if set { bell } else { Bell::Hold });
     }
 
     /// A number has been closed: its knotes of that life are gone.
@@ -299,7 +262,7 @@ impl<P: Platform> Home<P> {
     /// The tenant leaves, unless some thread is out ringing its bell.
     pub(crate) fn clear(&self) -> Option<Queue<P>> {
         let mut room = self.room.lock();
-        let leaves = room.queue.as_ref().is_some_and(|queue| queue.ringer.is_none());
+        let leaves = room.queue.as_ref().is_some_and(|queue| !queue.ringing.is_out());
         if !leaves {
             return None;
         }
