@@ -373,7 +373,7 @@ impl<P: Platform> Registry<P> {
         let Roster { residents, vacant, graves, spares, .. } = roster;
         let mut unsure = false;
         sys::own_descriptors(|number| {
-            let ours = self.numbers.get(number).is_some()
+            let ours = self.is_known(number)
                 || spares.iter().any(|spare| spare.owns(number))
                 || graves.iter().any(|at| self.grave_owns(*at, number));
             if ours || sys::descriptor_state(number) != DescriptorState::Queue {
@@ -454,6 +454,13 @@ impl<P: Platform> Registry<P> {
             }
         }
         haunted.visit(|queue| queue.renew(numbers)).unwrap_or(Err(Errno::EBADF))
+    }
+
+    /// Does the number refer to the queue that it is noted for? It may have been
+    /// closed, and be the last number of another one by now.
+    fn is_known(&self, number: Descriptor) -> bool {
+        let home = self.numbers.get(number).and_then(|entry| self.home(entry.home));
+        home.and_then(|home| home.visit(|queue| queue.port().answers_to(number))) == Some(true)
     }
 
     fn grave_owns(&self, at: u32, number: Descriptor) -> bool {

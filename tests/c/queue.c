@@ -1016,6 +1016,34 @@ TEST(dup2_moves_a_queue)
 	CHECK_EQ(close(moved), 0);
 }
 
+/*
+ * The one number left of a queue is that of another one, which has not been
+ * asked after: looking for closed queues must find it all the same. A queue
+ * with a signal is looked for as soon as one of its numbers is given out anew.
+ */
+TEST(dup2_over_a_queue_is_found_though_nobody_used_it)
+{
+	int idle[16], i;
+	for (i = 0; i < 16; i++)
+		idle[i] = new_queue();
+	for (i = 0; i < 16; i++) {
+		int over = new_queue(), kq = new_queue(), next;
+		USER_ADD(kq, 1, EV_CLEAR);
+		CHANGE(kq, SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+		CHECK_EQ(dup2(kq, over), over);
+		CHECK_EQ(close(kq), 0);
+		next = new_queue();
+		CHECK_EQ(next, kq);
+		TRIGGER(over, 1);
+		EXPECT_USER(over, 1, EV_CLEAR);
+		EXPECT_QUIET(over);
+		CHECK_EQ(close(next), 0);
+		CHECK_EQ(close(over), 0);
+	}
+	for (i = 0; i < 16; i++)
+		CHECK_EQ(close(idle[i]), 0);
+}
+
 TEST(dup_chain_works_at_every_link)
 {
 	int i, next, kq = new_queue();
