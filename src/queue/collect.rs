@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::apply::Applied;
-use super::{Caller, Home, Queue, Stop, Wake};
+use super::{Caller, Home, Queue, Stop, Strayed, Wake};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::Errno;
 use crate::event::{EV_EOF, EV_ONESHOT, Kevent};
@@ -30,19 +30,21 @@ pub(super) fn events<P: Platform, C: Caller>(
     number: Descriptor,
     caller: &mut C,
     changed: Option<Applied>,
+    strayed: Strayed<P>,
 ) -> core::result::Result<usize, Stop> {
     let patience = caller.patience()?;
     let cancel = if caller.has_changed() { Cancel::Deferred } else { Cancel::Allowed };
     let mut expedite = changed.is_some_and(|applied| applied.expedite);
-    let waiter = P::waiter(number);
+    let place = Place { home, tenant, number };
     let mut found = P::found();
     let mut strays = 0;
     // How many knotes had gone when this call last had the lock.
     let mut gone = None;
+    let mut haunted = false;
     loop {
         let careful = home.careful.load(Ordering::Relaxed);
         let now = if expedite || careful { Patience::Poll } else { patience };
-        let mut count = wait::<P>(waiter, &mut found, caller.room(), now, cancel)?;
+        let mut count = wait(&place, &mut found, caller.room(), now, cancel)?;
         if count == 0 && careful && !expedite {
             // Only now, so that nothing is paid while there are events.
             let attended = home.enter(tenant)?.attend(number, &mut found)?;
@@ -50,7 +52,7 @@ pub(super) fn events<P: Platform, C: Caller>(
             count = match attended {
                 Attended::Hints => 1,
                 _ if patience == Patience::Poll => 0,
-                _ => wait::<P>(waiter, &mut found, caller.room(), until, cancel)?,
+                _ => wait(&place, &mut found, caller.room(), until, cancel)?,
             };
             if count == 0 && until != patience {
                 continue;
@@ -60,12 +62,16 @@ pub(super) fn events<P: Platform, C: Caller>(
         if count == 0 && !expedite {
             return time_is_up(home, tenant, number);
         }
-        let mut queue = home.enter(tenant)?;
-        let delivered = queue.hand_over(number, &mut found, (count, gone), caller);
-        home.note(&queue);
-        gone = Some(queue.gone);
-        let haunted = queue.is_haunted();
-        drop(queue);
+        let delivered = home.enter(tenant).and_then(|mut queue| {
+            let delivered = queue.hand_over(number, &mut found, (count, gone), caller);
+            home.note(&queue);
+            gone = Some(queue.gone);
+            haunted = queue.is_haunted();
+            delivered
+        });
+        if delivered == Err(Stop::Gone) {
+            strayed(number, tenant, &mut found, count);
+        }
         match delivered? {
             0 if haunted => return Err(Stop::Haunted),
             0 => {}
@@ -95,22 +101,85 @@ fn nap<P: Platform>(patience: Patience) -> Patience {
     }
 }
 
+/// Where a thread waits.
+struct Place<'a, P: Platform> {
+    home: &'a Home<P>,
+    tenant: u32,
+    number: Descriptor,
+}
+
+/// A caller who takes nothing.
+struct Nobody;
+
+impl Caller for Nobody {
+    fn next_change(&mut self) -> Option<Kevent> {
+        None
+    }
+
+    fn room(&self) -> usize {
+        0
+    }
+
+    fn push(&mut self, _: Kevent) {}
+
+    fn collects(&self) -> bool {
+        false
+    }
+
+    fn has_changed(&self) -> bool {
+        false
+    }
+
+    fn patience(&mut self) -> core::result::Result<Patience, Errno> {
+        Ok(Patience::Poll)
+    }
+
+    fn command(&mut self, _: &Kevent) -> core::result::Result<Option<Kevent>, Errno> {
+        Ok(None)
+    }
+}
+
+/// A thread has found something and does not come back with it. So others get
+/// it, as from a call without room: what the platform tells once goes onto the
+/// list, the bell is taken, and whoever waits is told.
+fn left<P: Platform>(place: &Place<'_, P>, found: &mut P::Found, count: usize) {
+    // If the queue has gone, nobody misses anything.
+    let Ok(mut queue) = place.home.enter(place.tenant) else { return };
+    let _ = queue.hand_over(place.number, found, (count, None), &mut Nobody);
+    place.home.note(&queue);
+}
+
+/// Takes what another call found in the set of this queue, by a number that it
+/// took for that of another one.
+pub(crate) fn restore<P: Platform>(
+    home: &Home<P>,
+    tenant: u32,
+    number: Descriptor,
+    found: &mut P::Found,
+    count: usize,
+) {
+    left(&Place { home, tenant, number }, found, count);
+}
+
 /// Waits on the platform, through what natively interrupts no wait.
 fn wait<P: Platform>(
-    waiter: P::Waiter,
+    place: &Place<'_, P>,
     found: &mut P::Found,
     most: usize,
     patience: Patience,
     cancel: Cancel,
 ) -> core::result::Result<usize, Stop> {
+    let waiter = P::waiter(place.number);
+    let mut waits =
+        |patience| P::wait_unless_left(waiter, found, most, (patience, cancel), (place, left::<P>));
     loop {
         if patience != Patience::Poll {
             P::about_to_wait();
         }
-        let count = match P::wait(waiter, found, most, patience, cancel) {
+        let count = match waits(patience) {
             // Natively the signal's own event comes first, and ends the wait
             // as any event does.
-            Err(Errno::EINTR) => match P::wait(waiter, found, most, Patience::Poll, cancel) {
+            Err(Errno::EINTR) => match waits(Patience::Poll) {
                 Ok(0) | Err(Errno::EINTR) if P::interrupted_in_vain() => continue,
                 Ok(0) => Err(Errno::EINTR),
                 looked => looked,

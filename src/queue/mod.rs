@@ -91,6 +91,9 @@ pub(crate) struct Queue<P: Platform> {
     alarm: Option<Moment>,
     /// The number of the present scan: at most one event a knote in each.
     scan: u32,
+    /// It is, or was, known by more than one number: then one of them may be
+    /// another queue's by now while this one lives.
+    has_dups: bool,
     /// How many knotes the platform must attend to before a thread sleeps.
     careful: u32,
     /// How many knotes have gone; wraps.
@@ -122,6 +125,7 @@ impl<P: Platform> Queue<P> {
             taken: false,
             alarm: None,
             scan: 0,
+            has_dups: false,
             careful: 0,
             gone: 0,
             haunts: 0,
@@ -130,10 +134,6 @@ impl<P: Platform> Queue<P> {
 
     pub(crate) fn port(&self) -> &P {
         &self.port
-    }
-
-    pub(crate) fn port_mut(&mut self) -> &mut P {
-        &mut self.port
     }
 
     /// What of a dead queue the next one can use.
@@ -196,6 +196,11 @@ impl<P: Platform> Queue<P> {
         } else if self.bell == Bell::Ring {
             self.bell = Bell::Rest;
         }
+    }
+
+    /// It has been found under one more number.
+    pub(crate) fn note_dup(&mut self) {
+        self.has_dups = true;
     }
 
     /// Has the queue's number become something else? Asked when a call failed
@@ -264,12 +269,6 @@ impl<P: Platform> Home<P> {
         self.room.lock().queue.as_mut().map(look)
     }
 
-    /// Looks in without waiting for the lock. In a forked child its holder may
-    /// be a thread that does not exist there.
-    pub(crate) fn try_visit<R>(&self, look: impl FnOnce(&mut Queue<P>) -> R) -> Option<R> {
-        self.room.try_lock()?.queue.as_mut().map(look)
-    }
-
     /// Notes what must be known of a queue without its lock. The lock is held.
     fn note(&self, queue: &Queue<P>) {
         self.careful.store(queue.careful > 0, Ordering::Relaxed);
@@ -306,6 +305,13 @@ fn ring<P: Platform>(
     rung.map_err(|_| Stop::Gone)
 }
 
+/// What is told when a wait has found something in the set of another queue:
+/// the number, the tenant who was taken for the one that it refers to, what was
+/// found, and how many. No lock is held.
+pub(crate) type Strayed<P> = fn(Descriptor, u32, &mut <P as Platform>::Found, usize);
+
+pub(crate) use collect::restore;
+
 /// A call of kevent() on the queue that lives here as `tenant` and is known to
 /// the caller by `number`.
 pub(crate) fn kevent<P: Platform, C: Caller>(
@@ -313,6 +319,7 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
     tenant: u32,
     number: Descriptor,
     caller: &mut C,
+    strayed: Strayed<P>,
 ) -> core::result::Result<usize, Stop> {
     // The common call has no changes, and makes straight for the wait.
     let changed = match caller.next_change() {
@@ -327,7 +334,7 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
             }
         }
     };
-    let collected = collect::events(home, tenant, number, caller, changed);
+    let collected = collect::events(home, tenant, number, caller, changed, strayed);
     if collected.is_err() && changed.is_some_and(|applied| applied.expedite) {
         // This call was to look at the list next, so nobody was told of it.
         home.enter(tenant)?.settle(Wake::All)?;

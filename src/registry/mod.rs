@@ -19,7 +19,7 @@
 mod numbers;
 
 use crate::errno::{Errno, Result};
-use crate::queue::{Home, Queue};
+use crate::queue::{self, Home, Queue};
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::{self, Descriptor, DescriptorState, Mutex, Native, PerProcess, Platform};
 use numbers::{Entry, Numbers};
@@ -29,7 +29,8 @@ static REGISTRY: PerProcess<Registry<Native>> = PerProcess::new();
 
 /// How many queues each kqueue() asks after.
 const SWEEP: u32 = 2;
-/// How many graves before the process's descriptors are looked through.
+/// How many graves before the process's descriptors are looked through, or as
+/// one to how many queues, if that is more.
 const GRAVES: usize = 32;
 /// How many dead queues' private objects are kept for the next ones.
 const SPARES: usize = 32;
@@ -84,9 +85,40 @@ enum State {
 
 /// kqueue(): makes a queue and returns its descriptor.
 pub(crate) fn create() -> Result<Descriptor> {
-    let registry = REGISTRY.start(Registry::renew, Registry::new)?;
+    let registry = start()?;
     register_handler()?;
     registry.create()
+}
+
+/// This process's registry. Whatever it has inherited is given up first, while
+/// nothing is its own.
+fn start() -> Result<&'static Registry<Native>> {
+    let holders = sys::holders_until_now();
+    if let Some(registry) = REGISTRY.get() {
+        return Ok(registry);
+    }
+    sys::disown(holders);
+    HANDLED.store(false, Ordering::Relaxed);
+    REGISTRY.start(Registry::renew, Registry::new)
+}
+
+/// Did the handler run at the fork that made this process?
+static HANDLED: AtomicBool = AtomicBool::new(false);
+
+/// The first call of a forked child may be one by its parent's queue. It gives
+/// back what it inherited.
+fn start_child() {
+    let holders = sys::holders_until_now();
+    let Some(parent) = REGISTRY.inherited() else { return };
+    if HANDLED.load(Ordering::Relaxed) {
+        // Without memory it stays as it is, until the next call.
+        let _ = start();
+    } else if CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
+        // libc does not know of this fork: another thread may have been inside
+        // malloc(). So memory is left to kqueue(), which needs some.
+        parent.close_numbers();
+        sys::disown(holders);
+    }
 }
 
 /// Once, and for all descendants: handlers are inherited. There is no queue
@@ -101,17 +133,18 @@ fn register_handler() -> Result<()> {
 }
 
 /// Runs in a forked child, before fork() returns there. Async-signal-safe: it
-/// tries locks and never waits for one, closes descriptors, and touches no
-/// memory but the atomics and the queues it could lock.
+/// takes no lock, closes descriptors, and touches no memory but atomics.
 extern "C" fn in_forked_child() {
     // What the child runs, or execs, is not to notice: whatever else is kept.
     sys::in_forked_child();
+    HANDLED.store(true, Ordering::Relaxed);
     if !CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
         return;
     }
     if let Some(inherited) = REGISTRY.inherited() {
-        inherited.disown();
+        inherited.close_numbers();
     }
+    sys::disown_in_handler();
 }
 
 /// NOTE_FORK_CLEANUP: does a forked child close what it inherits?
@@ -138,18 +171,19 @@ fn find_slow(
     registry: Option<&'static Registry<Native>>,
     number: Descriptor,
 ) -> Result<Found<Native>> {
+    if registry.is_none() {
+        start_child();
+    }
     let state = sys::descriptor_state(number);
     if state == DescriptorState::Queue {
         let alias = registry.map_or(Ok(None), |registry| registry.find_alias(number))?;
         if let Some(found) = alias {
             return Ok(found);
         }
-        // The parent's queue: natively the number would be closed here.
-        if REGISTRY.inherited().is_some_and(|parent| parent.numbers.get(number).is_some()) {
-            return Err(Errno::EBADF);
-        }
     }
-    Err(if state == DescriptorState::Closed { Errno::EBADF } else { Errno::EINVAL })
+    // A queue that is not of this process is one of its parent's: natively the
+    // number would be closed here.
+    Err(if state == DescriptorState::Other { Errno::EINVAL } else { Errno::EBADF })
 }
 
 /// A call found that the number is not its queue any more. The queue that it
@@ -163,6 +197,23 @@ pub(crate) fn find_another(number: Descriptor, last: &Found<Native>) -> Result<F
     let found = find(number)?;
     let same = core::ptr::eq(found.home, last.home) && found.tenant == last.tenant;
     if same { Err(Errno::EBADF) } else { Ok(found) }
+}
+
+/// A wait on the number, which was noted for the queue `last`, has taken this
+/// out of the set of another of our queues: that one gets it.
+#[cold]
+pub(crate) fn restore(
+    number: Descriptor,
+    last: u32,
+    found: &mut <Native as Platform>::Found,
+    count: usize,
+) {
+    if let Some(registry) = REGISTRY.get() {
+        registry.forget(number, last);
+    }
+    if let Ok(owner) = find(number) {
+        queue::restore(owner.home, owner.tenant, number, found, count);
+    }
 }
 
 /// Makes a haunted queue's kernel objects anew. On error it is as it was.
@@ -209,6 +260,7 @@ impl<P: Platform> Registry<P> {
     }
 
     fn create(&self) -> Result<Descriptor> {
+        let _busy = sys::Busy::new();
         let mut roster = self.roster.lock();
         self.sweep(&mut roster, SWEEP);
         let (home, at) = self.vacancy(&mut roster)?;
@@ -242,7 +294,8 @@ impl<P: Platform> Registry<P> {
         // The kernel gave the number out: whatever had it has been closed.
         if let Some(last) = self.numbers.get(number) {
             self.numbers.set(number, None);
-            self.ask_after(roster, last.home);
+            let missed = self.ask_after(roster, last.home);
+            self.exhume_if_due(roster, missed);
         }
         let Some(resident) = roster.residents.get_mut(at as usize) else {
             return Err(Errno::ENOMEM);
@@ -288,22 +341,32 @@ impl<P: Platform> Registry<P> {
         Ok((self.home(at).ok_or(Errno::ENOMEM)?, at))
     }
 
-    /// Asks after the next few queues in turn, and buries the dead.
+    /// Asks after the next few queues in turn, and buries the dead. If one of
+    /// them is missed, many may be: then all are asked after, for to look for
+    /// their graves costs the same for one and for a thousand.
     fn sweep(&self, roster: &mut Roster<P>, most: u32) {
         let all = roster.residents.len() as u32;
-        for _ in 0..most.min(all) {
+        let mut left = most.min(all);
+        let mut missed = false;
+        while left > 0 {
             let at = roster.hand % all;
             roster.hand = (at + 1) % all;
-            self.ask_after(roster, at);
+            left -= 1;
+            if self.ask_after(roster, at) && !missed {
+                missed = true;
+                left = all - 1;
+            }
         }
+        self.exhume_if_due(roster, missed);
     }
 
-    /// Is one of its numbers still this queue? If not, buries it.
-    fn ask_after(&self, roster: &mut Roster<P>, at: u32) {
-        let Some(resident) = roster.residents.get_mut(at as usize) else { return };
-        let Some(home) = self.home(at) else { return };
+    /// Is one of its numbers still this queue? If not, buries it. `true`: what
+    /// it holds is missed.
+    fn ask_after(&self, roster: &mut Roster<P>, at: u32) -> bool {
+        let Some(resident) = roster.residents.get_mut(at as usize) else { return false };
+        let Some(home) = self.home(at) else { return false };
         if resident.state != State::Alive {
-            return;
+            return false;
         }
         let entry = Entry { home: at, tenant: resident.tenant };
         let numbers = &self.numbers;
@@ -316,14 +379,12 @@ impl<P: Platform> Registry<P> {
                 good
             });
         });
-        if resident.numbers.is_empty() {
-            resident.state = State::Buried;
-            roster.graves.push(at);
-            let missed = home.visit(|queue| queue.port().is_missed()) == Some(true);
-            if missed || roster.graves.len() > GRAVES {
-                self.exhume(roster);
-            }
+        if !resident.numbers.is_empty() {
+            return false;
         }
+        resident.state = State::Buried;
+        roster.graves.push(at);
+        home.visit(|queue| queue.port().is_missed()) == Some(true)
     }
 
     /// A call found that the number is not this queue any more, unless somebody
@@ -331,7 +392,8 @@ impl<P: Platform> Registry<P> {
     fn forget(&self, number: Descriptor, tenant: u32) {
         let mut roster = self.roster.lock();
         if let Some(entry) = self.numbers.get(number).filter(|entry| entry.tenant == tenant) {
-            self.ask_after(&mut roster, entry.home);
+            let missed = self.ask_after(&mut roster, entry.home);
+            self.exhume_if_due(&mut roster, missed);
         }
     }
 
@@ -351,8 +413,15 @@ impl<P: Platform> Registry<P> {
     /// If the number refers to this queue, notes that it does. ENOMEM: it does,
     /// but there is no room to note it.
     fn recognise(&self, at: u32, resident: &mut Resident, number: Descriptor) -> Result<bool> {
-        let answers =
-            self.home(at).and_then(|home| home.visit(|queue| queue.port().answers_to(number)));
+        let answers = self.home(at).and_then(|home| {
+            home.visit(|queue| {
+                let answers = queue.port().answers_to(number);
+                if answers {
+                    queue.note_dup();
+                }
+                answers
+            })
+        });
         if answers != Some(true) {
             return Ok(false);
         }
@@ -364,6 +433,13 @@ impl<P: Platform> Registry<P> {
         Ok(true)
     }
 
+    fn exhume_if_due(&self, roster: &mut Roster<P>, missed: bool) {
+        // In proportion: what a look costs grows with the queues there are.
+        if missed || roster.graves.len() > GRAVES.max(roster.residents.len() / GRAVES) {
+            self.exhume(roster);
+        }
+    }
+
     /// Looks through the process's descriptors for buried queues, and clears
     /// the graves that nothing refers to.
     fn exhume(&self, roster: &mut Roster<P>) {
@@ -373,10 +449,7 @@ impl<P: Platform> Registry<P> {
         let Roster { residents, vacant, graves, spares, .. } = roster;
         let mut unsure = false;
         sys::own_descriptors(|number| {
-            let ours = self.is_known(number)
-                || spares.iter().any(|spare| spare.owns(number))
-                || graves.iter().any(|at| self.grave_owns(*at, number));
-            if ours || sys::descriptor_state(number) != DescriptorState::Queue {
+            if self.is_known(number) || sys::descriptor_state(number) != DescriptorState::Queue {
                 return;
             }
             graves.retain(|at| match residents.get_mut(*at as usize) {
@@ -423,9 +496,7 @@ impl<P: Platform> Registry<P> {
         let resident = roster.residents.get_mut(at as usize).ok_or(Errno::EBADF)?;
         let mut complete = Ok(());
         sys::own_descriptors(|number| {
-            // Its private sets hold the doorbell, too, by which it is known.
-            if self.numbers.get(number).is_none()
-                && !self.grave_owns(at, number)
+            if !self.is_known(number)
                 && let Err(error) = self.recognise(at, resident, number)
             {
                 complete = Err(error);
@@ -463,27 +534,16 @@ impl<P: Platform> Registry<P> {
         home.and_then(|home| home.visit(|queue| queue.port().answers_to(number))) == Some(true)
     }
 
-    fn grave_owns(&self, at: u32, number: Descriptor) -> bool {
-        let home = self.home(at);
-        home.and_then(|home| home.visit(|queue| queue.port().owns(number))) == Some(true)
-    }
-
-    /// In a forked child, in the handler: closes what would be closed natively
-    /// and our private descriptors with it. A number that is something else by
-    /// now is left alone.
-    fn disown(&self) {
-        self.numbers.for_each(|number, entry| {
-            let Some(home) = self.home(entry.home) else { return };
-            if home.try_visit(|queue| queue.port().answers_to(number)) == Some(true) {
+    /// In a forked child: closes the numbers, which natively would not be open
+    /// here. One that is something else by now is left alone. Takes no lock, for
+    /// its holder may not be there, and no memory.
+    fn close_numbers(&self) {
+        self.numbers.for_each(|number, _| {
+            self.numbers.set(number, None);
+            if sys::descriptor_state(number) == DescriptorState::Queue {
                 P::close(number);
             }
         });
-        self.for_each_home(|home| {
-            let _ = home.try_visit(|queue| queue.port_mut().disown());
-        });
-        if let Some(mut roster) = self.roster.try_lock() {
-            roster.spares.iter_mut().for_each(P::disown);
-        }
     }
 
     /// In a forked child, at its first call: gives back the memory of what it
@@ -491,12 +551,14 @@ impl<P: Platform> Registry<P> {
     /// have was changing the registry at the fork, and it is as it was left. A
     /// home that such a thread had locked is never used again.
     fn renew(&'static self) -> bool {
+        if CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
+            self.close_numbers();
+        }
         let Some(mut roster) = self.roster.try_lock() else { return false };
         self.numbers.for_each(|number, _| self.numbers.set(number, None));
         let Roster { residents, vacant, graves, spares, hand } = &mut *roster;
         *hand = 0;
         graves.clear();
-        spares.iter_mut().for_each(P::disown);
         spares.clear();
         vacant.clear();
         for (at, resident) in (0..).zip(residents.iter_mut()) {
@@ -508,12 +570,6 @@ impl<P: Platform> Registry<P> {
             }
         }
         true
-    }
-
-    fn for_each_home(&self, mut each: impl FnMut(&'static Home<P>)) {
-        for chunk in self.homes.iter().filter_map(OnceLock::get) {
-            chunk.iter().for_each(&mut each);
-        }
     }
 }
 

@@ -2,18 +2,32 @@
 //!
 //! A tree of three levels whose leaves are words: a reader makes four loads.
 //! Levels are added under the registry's lock and never taken away.
+//!
+//! Who writes: the holder of the registry's lock, one at a time. (In a forked
+//! child, its one thread.) Who reads: any call, at any time, and the fork
+//! handler. Three things hold without a lock on the reading side:
+//!
+//! - A level that is found is whole. It is filled before the cell above it is
+//!   set, with Release, and looked for with Acquire; and it stays for ever.
+//! - An entry that is found leads to a home that was filled before: the word is
+//!   stored with Release and loaded with Acquire.
+//! - An entry is one word, so home and tenant are of one moment. That it is out
+//!   of date the next moment cannot be helped, and does no harm: the home's
+//!   lock is taken next, and there the tenant is compared. One that has left
+//!   is never met again under the same number, until it wraps.
 
 #![forbid(unsafe_code)]
 
 use crate::errno::{Errno, Result};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, OnceLock, Ordering};
 use crate::sys::Descriptor;
-use std::sync::OnceLock;
 
-/// Bits of a number that one level decodes; the top one takes the rest of 31.
-const BITS: u32 = 10;
+/// Bits of a number: a descriptor's are 31.
+const WIDTH: u32 = Descriptor::BITS - 1;
+/// Those that one level decodes; the top one takes the rest.
+const BITS: u32 = WIDTH / 3;
 const FAN: usize = 1 << BITS;
-const TOP: usize = 1 << (31 - 2 * BITS);
+const TOP: usize = 1 << (WIDTH - 2 * BITS);
 
 /// What a number refers to: a home, and which of its tenants.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -43,8 +57,8 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    pub(super) const fn new() -> Numbers {
-        Numbers { top: [const { OnceLock::new() }; TOP] }
+    pub(super) fn new() -> Numbers {
+        Numbers { top: core::array::from_fn(|_| OnceLock::new()) }
     }
 
     #[inline]

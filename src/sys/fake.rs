@@ -773,11 +773,6 @@ impl Platform for Fake {
         machine(|machine| machine.set_of(number) == Ok(self.set))
     }
 
-    fn owns(&self, _number: Descriptor) -> bool {
-        // Nothing of it has a number.
-        false
-    }
-
     fn reach(&mut self, number: Descriptor) {
         self.number = number;
         self.proved = false;

@@ -18,9 +18,12 @@
 //! | `descriptor_state`, `own_descriptors` | what a number is, and which are open |
 //! | `at_fork_in_child` | a call in every forked child |
 //! | `in_forked_child` | what a forked child needs of the platform at once |
+//! | `disown_in_handler`, `disown` | give up a parent's private descriptors |
+//! | `holders_until_now` | whose they are |
+//! | `Busy` | says that a queue is being made, for those who fork meanwhile |
 //! | `thread_id`, `errno`, `set_errno`, `print` | small services |
 //!
-//! Every method but [`Platform::wait`] and [`Platform::ring`] is called with the queue's lock held,
+//! Every method but the waits and [`Platform::ring`] is called with the queue's lock held,
 //! must not sleep, and must not allocate in the steady state. `wait` is called
 //! with no lock held and nothing on the stack that needs dropping: the thread
 //! may be cancelled there, or leave by longjmp out of a signal handler.
@@ -250,7 +253,7 @@ pub(crate) enum DescriptorState {
     Closed,
     /// Something that cannot be a queue.
     Other,
-    /// Possibly a queue.
+    /// A queue of this library's, be it another process's.
     Queue,
 }
 
@@ -260,6 +263,10 @@ pub(crate) enum Cancel {
     Allowed,
     Deferred,
 }
+
+/// What to do for a thread that does not come back from its wait: with what it
+/// has found, and how many that are. As async-signal-safe as the wait is.
+pub(crate) type LeftBehind<T, F> = fn(&T, &mut F, usize);
 
 /// One queue's kernel objects.
 ///
@@ -289,11 +296,9 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Closes a queue's number; what is private goes with the value.
     fn close(number: Descriptor);
 
-    /// Is this number this very queue? Asks the kernel and changes nothing.
+    /// Is this number this very queue? Asks the kernel, and changes nothing that
+    /// is not a queue of ours.
     fn answers_to(&self, number: Descriptor) -> bool;
-
-    /// Is this number one of the queue's private descriptors?
-    fn owns(&self, number: Descriptor) -> bool;
 
     /// From now on the queue is reached by this number.
     fn reach(&mut self, number: Descriptor);
@@ -306,8 +311,9 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// keep what the next one can use.
     fn retire(&mut self);
 
-    /// Gives up every descriptor without touching what a parent process
-    /// shares. Called in a forked child; async-signal-safe.
+    /// In a forked child, before it is dropped: forgets what it owes to other
+    /// queues of its process, for that was the parent. Its descriptors have been
+    /// given up by [`disown`].
     fn disown(&mut self);
 
     /// Begins to watch one side of a descriptor. EBADF: not open. EINVAL: it
@@ -504,6 +510,20 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
         cancel: Cancel,
     ) -> Result<usize>;
 
+    /// The same, and if the thread does not come back from it and takes along
+    /// what it has found, `left` is called in its place, where that can be
+    /// learned.
+    fn wait_unless_left<T>(
+        waiter: Self::Waiter,
+        found: &mut Self::Found,
+        most: usize,
+        (patience, cancel): (Patience, Cancel),
+        (context, left): (&T, LeftBehind<T, Self::Found>),
+    ) -> Result<usize> {
+        let _ = (context, left);
+        Self::wait(waiter, found, most, patience, cancel)
+    }
+
     /// The calling thread is about to wait, and may sleep. No lock is held.
     fn about_to_wait();
 
@@ -522,7 +542,7 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
 
     /// Takes the next hint out of what was found. There can be more of them
     /// than the wait counted, where one thing found stands for many. `None`:
-    /// that was all. EBADF: what was found is not this queue's.
+    /// that was all. EBADF: what was found is not this queue's, and still there.
     fn next_hint(&mut self, found: &mut Self::Found) -> Result<Option<Hint>>;
 }
 
@@ -545,6 +565,7 @@ use linux as imp;
 compile_error!("this platform has no backend: see sys/mod.rs for what one must supply");
 
 pub(crate) use imp::{
-    Native, PerProcess, RawLock, at_fork_in_child, descriptor_state, errno, in_forked_child,
-    own_descriptors, print, set_errno, thread_id,
+    Busy, Native, PerProcess, RawLock, at_fork_in_child, descriptor_state, disown,
+    disown_in_handler, errno, holders_until_now, in_forked_child, own_descriptors, print,
+    set_errno, thread_id,
 };

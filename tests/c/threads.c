@@ -5,7 +5,9 @@
  */
 #include "io.h"
 
+#include <sched.h>
 #include <semaphore.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -1267,4 +1269,127 @@ TEST(a_cancelled_thread_makes_changes_of_every_filter)
 	CHECK_EQ(close(sockets[0]), 0);
 	CHECK_EQ(close(sockets[1]), 0);
 	CHECK_EQ(close(d.kq), 0);
+}
+
+/*
+ * A sleeper that is woken, and is cancelled or leaves by a handler's
+ * siglongjmp() before it runs again, has taken nothing: the next one gets it,
+ * asleep or not. One processor, so that all of it has happened by then.
+ */
+struct goner {
+	pthread_t thread;
+	int kq, got;
+	_Atomic pid_t tid;
+};
+
+static sigjmp_buf way_out;
+
+static void
+take_the_way_out(int sig)
+{
+	siglongjmp(way_out, sig);
+}
+
+static void *
+goner_main(void *arg)
+{
+	struct goner *g = arg;
+	struct kevent event;
+	if (sigsetjmp(way_out, 1) != 0)
+		return NULL;
+	atomic_store(&g->tid, (pid_t)syscall(SYS_gettid));
+	g->got = kevent(g->kq, NULL, 0, &event, 1, NULL);
+	return NULL;
+}
+
+static void
+goner_goes(struct goner *g, bool by_longjmp)
+{
+	if (by_longjmp)
+		CHECK_EQ(pthread_kill(g->thread, SIGUSR1), 0);
+	else
+		CHECK_EQ(pthread_cancel(g->thread), 0);
+}
+
+static void
+nothing_goes_with_a_goner(int filter, unsigned flags, bool by_longjmp)
+{
+	cpu_set_t one;
+	int i;
+	CPU_ZERO(&one);
+	CHECK((i = sched_getcpu()) >= 0);
+	CPU_SET(i, &one);
+	CHECK_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+	CHECK(signal(SIGUSR1, take_the_way_out) != SIG_ERR);
+	for (i = 0; i < 40; i++) {
+		int kq = new_queue(), sv[2];
+		struct goner goner = {.kq = kq};
+		struct sleeper heir;
+		bool sleeps = i % 2 != 0;
+		uintptr_t ident;
+		unix_pair(sv);
+		ident = filter == EVFILT_USER ? 1 : (uintptr_t)sv[0];
+		CHANGE(kq, ident, filter, EV_ADD | flags, 0, 0, NULL);
+		/* The kernel wakes the one that came last. */
+		if (sleeps)
+			sleeper_start(&heir, kq);
+		start(&goner.thread, goner_main, &goner);
+		WAIT_FOR(is_asleep(atomic_load(&goner.tid)));
+		if (filter == EVFILT_USER)
+			CHANGE(kq, ident, filter, 0, NOTE_TRIGGER, 0, NULL);
+		else
+			CHECK_EQ(write(sv[1], "x", 1), 1);
+		goner_goes(&goner, by_longjmp);
+		join(goner.thread);
+		if (goner.got == 0) {
+			struct kevent event;
+			event = sleeps ? sleeper_join(&heir) : next_event(kq);
+			CHECK_EQ(event.ident, ident);
+		} else if (sleeps) {
+			/* It ran first after all. */
+			CHANGE(kq, 2, EVFILT_USER, EV_ADD | EV_ONESHOT, 0, 0,
+			    NULL);
+			CHANGE(kq, 2, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+			(void)sleeper_join(&heir);
+		}
+		expect_none(kq);
+		CHECK(!readable(kq));
+		close_pair(sv);
+		CHECK_EQ(close(kq), 0);
+	}
+}
+
+TEST(a_cancelled_sleeper_takes_no_user_event_with_it)
+{
+	nothing_goes_with_a_goner(EVFILT_USER, EV_CLEAR, false);
+}
+
+TEST(a_cancelled_sleeper_takes_no_clear_event_with_it)
+{
+	nothing_goes_with_a_goner(EVFILT_READ, EV_CLEAR, false);
+}
+
+TEST(a_cancelled_sleeper_takes_no_dispatch_event_with_it)
+{
+	nothing_goes_with_a_goner(EVFILT_READ, EV_DISPATCH, false);
+}
+
+TEST(a_cancelled_sleeper_takes_no_oneshot_event_with_it)
+{
+	nothing_goes_with_a_goner(EVFILT_READ, EV_ONESHOT, false);
+}
+
+TEST(a_sleeper_that_leaves_by_siglongjmp_takes_no_user_event_with_it)
+{
+	nothing_goes_with_a_goner(EVFILT_USER, EV_CLEAR, true);
+}
+
+TEST(a_sleeper_that_leaves_by_siglongjmp_takes_no_clear_event_with_it)
+{
+	nothing_goes_with_a_goner(EVFILT_READ, EV_CLEAR, true);
+}
+
+TEST(a_sleeper_that_leaves_by_siglongjmp_takes_no_dispatch_event_with_it)
+{
+	nothing_goes_with_a_goner(EVFILT_READ, EV_DISPATCH, true);
 }

@@ -59,6 +59,7 @@ enum call {
 	INOTIFY_INIT,
 	INOTIFY_ADD,
 	FCNTL_DUP,
+	FCNTL_MARK,
 	FCNTL_ASK,
 	IOCTL,
 	GETSOCKOPT,
@@ -374,6 +375,7 @@ inotify_add_watch(int fd, const char *path, uint32_t mask)
 		arg = va_arg(args, long);                                     \
 		va_end(args);                                                 \
 		if (fails(command == F_DUPFD_CLOEXEC ? FCNTL_DUP              \
+			: command == F_SETSIG	     ? FCNTL_MARK             \
 						     : FCNTL_ASK))            \
 			return -1;                                            \
 		return real_##name(fd, command, arg);                         \
@@ -1509,6 +1511,7 @@ SWEEP(inotify_init1_enomem, INOTIFY_INIT, ENOMEM, 3)
 SWEEP(inotify_add_watch_enospc, INOTIFY_ADD, ENOSPC, 6)
 SWEEP(inotify_add_watch_enomem, INOTIFY_ADD, ENOMEM, 6)
 SWEEP(fcntl_dup_emfile, FCNTL_DUP, EMFILE, QUEUES)
+SWEEP(fcntl_setsig_enomem, FCNTL_MARK, ENOMEM, 2 * QUEUES)
 SWEEP(open_emfile, OPEN, EMFILE, 2)
 SWEEP(open_enfile, OPEN, ENFILE, 2)
 SWEEP(pread_enomem, PREAD, ENOMEM, 2)
@@ -2007,8 +2010,7 @@ sweep_follow(const char *what, enum call call, int failure, int refusal,
 FOLLOW(follow_allocations, ALLOCATE, ENOMEM, ENOMEM, 2)
 FOLLOW(follow_epoll_add_enomem, EPOLL_ADD, ENOMEM, ENOMEM, 2)
 FOLLOW(follow_fcntl_dup_emfile, FCNTL_DUP, EMFILE, 0, 2)
-FOLLOW(follow_fstat_enomem, FSTAT, ENOMEM, ENOMEM, 1)
-FOLLOW(follow_readlink_enomem, READLINK, ENOMEM, 0, 1)
+FOLLOW(follow_fcntl_setsig_enomem, FCNTL_MARK, ENOMEM, ENOMEM, 2)
 FOLLOW(follow_poll_eintr, POLL, EINTR, 0, 1)
 FOLLOW(follow_epoll_wait_eintr, EPOLL_PWAIT2, EINTR, 0, 1)
 FOLLOW(follow_pidfd_open_emfile, PIDFD_OPEN, EMFILE, 0, 1)

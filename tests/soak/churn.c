@@ -269,12 +269,14 @@ static const char *const replaced[KINDS] = {"socket, replaced",
 static void
 replace(struct slot *s, struct rng *r, struct ghosts *ghosts)
 {
-	struct thing next = thing_open(r, below(r, KINDS - !DUPS_OF_QUEUES));
+	struct thing next = thing_open(r, below(r, KINDS));
 	int fd = s->thing.fd;
 	if (now.ghosts && one_in(r, 2))
 		haunt(ghosts, fd, r);
 	thing_close_peer(&s->thing);
 	CHECK(dup3(next.fd, fd, O_CLOEXEC) == fd);
+	if (next.kind == QUEUE)
+		CHECK(kevent(fd, NULL, 0, NULL, 0, NULL) == 0);
 	CHECK(close(next.fd) == 0);
 	watch_end(s->watch, CLOSED, replaced[s->thing.kind]);
 	s->thing = next;

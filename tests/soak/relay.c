@@ -23,6 +23,9 @@ struct lane {
 	/* What must come in, and has. Of all but signals 1 at most. */
 	atomic_int outstanding;
 	unsigned note, signal;
+	/* Nothing has come since it was made: to arm it twice would allow for
+	 * two events. */
+	bool fresh;
 };
 
 /* For the one who looks what is stuck. */
@@ -192,7 +195,8 @@ lane_open(struct lane *l, struct rng *r)
 		break;
 	}
 	watch_begin(l->watch);
-	if (l->what != TIMER)
+	l->fresh = l->what != TIMER;
+	if (l->fresh)
 		arm(l, true);
 }
 
@@ -249,16 +253,17 @@ lane_cause(struct lane *l, struct rng *r)
 {
 	/* A user event must exist before it is triggered, a file and a signal
 	 * before they are heard. */
-	bool arm_first = one_in(r, 2) || (l->mode == EV_ONESHOT &&
-	    l->what != THING);
+	bool arm_first = one_in(r, 2) || l->fresh ||
+	    (l->mode == EV_ONESHOT && l->what != THING);
 	int count = l->what == SIGNAL && l->mode == EV_CLEAR ?
 	    1 + (int)below(r, 5) : 1;
 	l->note = one_in(r, 2) ? NOTE_WRITE : NOTE_ATTRIB;
 	if (atomic_exchange(&l->outstanding, count) != 0)
 		FAIL("more events than causes: ident %lu filter %d",
 		    (unsigned long)l->ident, filter_of(l));
-	if (arm_first)
+	if (arm_first && !l->fresh)
 		arm(l, false);
+	l->fresh = false;
 	cause(l, count);
 	/* What is disabled with an event pending has it when enabled. */
 	if (l->what == USER && l->mode != EV_ONESHOT && one_in(r, 4)) {

@@ -43,9 +43,6 @@
 
 #define MS(n) ((int64_t)(n) * 1000000)
 
-/* A dup of a queue on a number that was another queue's: an edge is lost. */
-#define DUPS_OF_QUEUES 0
-
 struct rng {
 	uint64_t state;
 };

@@ -1,12 +1,13 @@
 //! Descriptors: ours, kept out of the application's way, and the
 //! application's, which are only ever asked about.
 
+use super::kept::{self, Busy, Mark};
 use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, DescriptorState};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{SFlag, fstat};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 impl From<nix::Error> for Errno {
     fn from(error: nix::Error) -> Errno {
@@ -50,69 +51,41 @@ pub(super) fn lend(fd: Descriptor) -> BorrowedFd<'static> {
 /// that the kernel's table grows large.
 const PRIVATE_FLOOR: u64 = 256;
 
-/// A descriptor that the library keeps for itself.
+/// A descriptor that the library keeps for itself, close-on-exec.
 ///
-/// A program may close every number it sees, ours too, and the kernel gives
-/// them out again. So a number is closed only as long as it is what was made:
-/// one that /proc calls otherwise by now is somebody else's.
+/// It is closed only as long as it is what was made: see [`kept`].
 #[derive(Debug)]
 pub(super) struct Private {
     number: Descriptor,
-    identity: Identity,
-}
-
-/// By what a private descriptor is known again.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-enum Identity {
-    /// What /proc calls it.
-    Name(&'static [u8]),
-    /// Of a file, whose name tells of the process.
-    File { device: libc::dev_t, inode: libc::ino_t },
-}
-
-impl Identity {
-    fn of_file(fd: Descriptor) -> Result<Identity> {
-        let stat = fstat(lend(fd))?;
-        Ok(Identity::File { device: stat.st_dev, inode: stat.st_ino })
-    }
+    serial: u64,
 }
 
 impl Private {
-    /// Takes a new descriptor into the library's keeping: moves it up, out of
+    /// Takes what `make` makes into the library's keeping: moves it up, out of
     /// the application's way. If there is no room above, it stays where it is.
-    pub(super) fn new(fd: OwnedFd, name: &'static [u8]) -> Private {
-        Private::keep(fd, Identity::Name(name))
+    pub(super) fn new(make: impl FnOnce() -> Result<OwnedFd>) -> Result<Private> {
+        let _busy = Busy::new();
+        let low = make()?.into_raw_fd();
+        let kept = kept::mark(low, Mark::Private).and_then(|()| Private::keep(low));
+        if !matches!(kept, Ok(Private { number, .. }) if number == low) {
+            shut(low);
+        }
+        kept
     }
 
-    /// The same of an open file.
-    pub(super) fn of_file(fd: OwnedFd) -> Result<Private> {
-        match Identity::of_file(fd.as_raw_fd()) {
-            Ok(identity) => Ok(Private::keep(fd, identity)),
+    fn keep(low: Descriptor) -> Result<Private> {
+        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+        let floor = PRIVATE_FLOOR.min(limit / 2) as Descriptor;
+        let number = fcntl(lend(low), FcntlArg::F_DUPFD_CLOEXEC(floor)).unwrap_or(low);
+        match kept::hold(number) {
+            Ok(serial) => Ok(Private { number, serial }),
             Err(error) => {
-                shut(fd.into_raw_fd());
+                if number != low {
+                    shut(number);
+                }
                 Err(error)
             }
         }
-    }
-
-    fn keep(fd: OwnedFd, identity: Identity) -> Private {
-        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
-        let floor = PRIVATE_FLOOR.min(limit / 2) as Descriptor;
-        let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(Errno::from);
-        let low = fd.into_raw_fd();
-        let number = match high {
-            Ok(high) => {
-                shut(low);
-                high
-            }
-            Err(_) => low,
-        };
-        Private { number, identity }
-    }
-
-    /// Takes back into keeping a number that was kept by hand.
-    pub(super) fn again(number: Descriptor, name: &'static [u8]) -> Private {
-        Private { number, identity: Identity::Name(name) }
     }
 
     #[inline]
@@ -120,32 +93,14 @@ impl Private {
         self.number
     }
 
-    /// Is the number still what was made, as far as can be told?
+    /// Is the number still what was made?
     pub(super) fn is_ours(&self) -> bool {
-        let mut name = [0u8; 32];
-        // Without an answer it is taken for what it was.
-        match self.identity {
-            Identity::Name(ours) => {
-                file_name(&mut name, self.number).map_or(true, |name| name == ours)
-            }
-            file @ Identity::File { .. } => {
-                Identity::of_file(self.number).map_or(true, |found| found == file)
-            }
-        }
-    }
-
-    /// Closes it if the kernel calls it ours by a quicker way than /proc.
-    pub(super) fn close_if(self, is_ours: impl FnOnce(Descriptor) -> bool) {
-        let kept = core::mem::ManuallyDrop::new(self);
-        if is_ours(kept.number) {
-            shut(kept.number);
-        }
+        kept::is_held_by(self.number, self.serial)
     }
 
     /// The same open file under one number more.
     pub(super) fn another(&self) -> Result<Private> {
-        let made = fcntl(lend(self.number), FcntlArg::F_DUPFD_CLOEXEC(0))?;
-        Ok(Private::keep(own(made)?, self.identity))
+        Private::new(|| own(fcntl(lend(self.number), FcntlArg::F_DUPFD_CLOEXEC(0))?))
     }
 
     /// Is it where private descriptors belong?
@@ -154,11 +109,12 @@ impl Private {
     }
 }
 
-/// Async-signal-safe: it is dropped in the fork handler too, where the number
-/// alone is closed, and what the parent shares is not touched.
+/// Async-signal-safe. In a forked child that has disowned what it inherited it
+/// does nothing.
 impl Drop for Private {
     fn drop(&mut self) {
-        if self.is_ours() {
+        let _busy = Busy::new();
+        if kept::release(self.number, self.serial) && kept::bears(self.number, Mark::Private) {
             shut(self.number);
         }
     }
@@ -172,14 +128,14 @@ pub(super) fn shut(number: Descriptor) {
     unsafe { libc::syscall(libc::SYS_close, number) };
 }
 
-/// Makes a number of the application's refer to a file of ours; what it
+/// Makes a queue's number refer to the file that is to be the queue; what it
 /// referred to is closed by that. Through syscall(): a cancellation point, for
 /// some C libraries.
-pub(super) fn put_under(file: &Private, number: Descriptor) -> Result<()> {
+pub(super) fn put_under(file: Descriptor, number: Descriptor) -> Result<()> {
     loop {
         // SAFETY: three integers. The caller has seen that the number is one
         // of a queue, which is the library's to replace.
-        let put = unsafe { libc::syscall(libc::SYS_dup3, file.number(), number, libc::O_CLOEXEC) };
+        let put = unsafe { libc::syscall(libc::SYS_dup3, file, number, libc::O_CLOEXEC) };
         match check(put as libc::c_int) {
             // Another thread is just getting the number.
             Err(Errno::EBUSY | Errno::EINTR) => {}
@@ -297,13 +253,6 @@ pub(super) fn is_open(fd: Descriptor) -> bool {
 
 pub(super) const EPOLL_NAME: &[u8] = b"anon_inode:[eventpoll]";
 
-/// May this number be an epoll descriptor, whoever made it? Without an answer
-/// from /proc it may: it is for the next call that is made with it to find out.
-pub(super) fn is_epoll(fd: Descriptor) -> bool {
-    let mut name = [0u8; 32];
-    file_name(&mut name, fd).map_or(true, |name| name == EPOLL_NAME)
-}
-
 /// What /proc calls an open file, as far as there is room. Without allocating:
 /// it is asked when memory may be short.
 pub(super) fn file_name(room: &mut [u8; 32], fd: Descriptor) -> Result<&[u8]> {
@@ -355,7 +304,7 @@ pub(super) fn fdinfo(text: &mut [u8; 512], fd: Descriptor) -> Option<&str> {
 pub(crate) fn descriptor_state(fd: Descriptor) -> DescriptorState {
     if !is_open(fd) {
         DescriptorState::Closed
-    } else if is_epoll(fd) {
+    } else if kept::bears(fd, Mark::Queue) {
         DescriptorState::Queue
     } else {
         DescriptorState::Other

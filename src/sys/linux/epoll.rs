@@ -9,7 +9,8 @@
 //! that the three never contend for a place.
 
 use super::Native;
-use super::descriptor::{EPOLL_NAME, Private, check};
+use super::descriptor::{Private, check, shut};
+use super::kept::{self, Mark};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicBool, AtomicPtr, Ordering};
@@ -98,14 +99,19 @@ pub(super) fn readiness(bits: u32) -> Readiness {
 
 /// The application's descriptor: the lowest free number, as kqueue() gives.
 pub(super) fn create() -> Result<Descriptor> {
-    let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    Ok(set.0.into_raw_fd())
+    let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0.into_raw_fd();
+    match kept::mark(set, Mark::Queue) {
+        Ok(()) => Ok(set),
+        Err(error) => {
+            shut(set);
+            Err(error)
+        }
+    }
 }
 
 /// A set of our own, to be nested in the first.
 pub(super) fn create_private() -> Result<Private> {
-    let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    Ok(Private::new(set.0, EPOLL_NAME))
+    Private::new(|| Ok(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0))
 }
 
 pub(super) fn add(set: Descriptor, fd: Descriptor, events: u32, data: u64) -> Result<()> {
@@ -141,10 +147,14 @@ fn control(set: Descriptor, op: i32, fd: Descriptor, events: u32, data: u64) -> 
     Ok(())
 }
 
-/// Is `member` in the set that `number` refers to? The question is an ADD that
-/// finds it there. Should the number be somebody else's epoll, the member goes
-/// in and out again with a mask that reports nothing.
+/// Is `member` in the queue's set that `number` refers to? A stranger's epoll
+/// is not asked. The question is an ADD that finds it there: a MOD would make a
+/// member of an edge hint anew. In another queue's set the member goes in and
+/// out again with a mask that reports nothing.
 pub(super) fn contains(number: Descriptor, member: &Private) -> bool {
+    if !kept::bears(number, Mark::Queue) {
+        return false;
+    }
     let member = member.number();
     match add(number, member, libc::EPOLLONESHOT as u32, 0) {
         Err(Errno::EEXIST) => true,
@@ -343,11 +353,13 @@ pub(super) struct Batch {
     events: Events,
     count: usize,
     next: usize,
+    /// So many are written, by `blank` if not by the kernel.
+    blank: usize,
 }
 
 impl Batch {
     pub(super) const fn new() -> Batch {
-        Batch { events: [const { MaybeUninit::uninit() }; BATCH], count: 0, next: 0 }
+        Batch { events: [const { MaybeUninit::uninit() }; BATCH], count: 0, next: 0, blank: 0 }
     }
 
     /// Fills it by a call that returns how many events it wrote.
@@ -358,6 +370,28 @@ impl Batch {
         Ok(())
     }
 
+    /// Marks the places of the next events, if none are left, so that
+    /// `keep_written` can tell what a call has written that did not come back.
+    #[inline]
+    pub(super) fn blank(&mut self, most: usize) {
+        for place in self.events.iter_mut().take(most.max(1)) {
+            // An event that the kernel tells of has some bit.
+            place.write(Event { events: 0, u64: 0 });
+        }
+        self.count = 0;
+        self.next = 0;
+        self.blank = most.clamp(1, BATCH);
+    }
+
+    /// What was written since `blank` is what there is.
+    pub(super) fn keep_written(&mut self) {
+        self.next = 0;
+        let blanks = self.events.iter().take(self.blank);
+        // SAFETY: as many were written by `blank`, and some by the kernel since.
+        let is_written = |place: &&MaybeUninit<Event>| unsafe { place.assume_init() }.events != 0;
+        self.count = blanks.take_while(is_written).count();
+    }
+
     pub(super) fn next(&mut self) -> Option<Event> {
         if self.next == self.count {
             return None;
@@ -366,6 +400,11 @@ impl Batch {
         self.next += 1;
         // SAFETY: the kernel wrote the first `count` events.
         Some(unsafe { slot.assume_init() })
+    }
+
+    /// The last one read is to be read again.
+    pub(super) fn put_back(&mut self) {
+        self.next = self.next.saturating_sub(1);
     }
 
     /// How many are still to be read.

@@ -8,6 +8,7 @@
 //! | `epoll` | one set, and waiting |
 //! | `doorbell` | the eventfd that says "user space holds something" |
 //! | `knocker` | the small set by which others wake a queue |
+//! | `leaving` | threads that do not come back from a wait |
 //! | `timerfd` | the alarm of all timers |
 //! | `files` | what epoll refuses and what VNODE watches; inotify |
 //! | `processes` | pidfds, exit statuses, the process connector |
@@ -15,16 +16,25 @@
 //! | `mounts` | mountinfo, and what has changed in it |
 //! | `probe` | asking a descriptor about itself |
 //! | `descriptor` | numbers: ours and the application's |
-//! | `per_process` | what a forked child must not see; the fork handler |
-//! | `lock` | the futex under the mutex |
+//! | `kept` | which numbers are ours, and by what they are known |
+//! | `per_process` | what a forked child must not see |
+//! | `forking` | the fork handler |
+//! | `wiped` | the page that the kernel wipes in a forked child |
+//! | `lock`, `lock_word` | what is under the mutex; its states |
+//! | `futex` | sleeping on a word |
 
 mod descriptor;
 mod doorbell;
 mod epoll;
 mod files;
+mod forking;
+mod futex;
 mod hints;
+mod kept;
 mod knocker;
+mod leaving;
 mod lock;
+mod lock_word;
 mod mounts;
 mod native;
 mod per_process;
@@ -34,11 +44,14 @@ mod renewal;
 mod sets;
 mod signals;
 mod timerfd;
+mod wiped;
 
 pub(crate) use descriptor::{descriptor_state, own_descriptors};
+pub(crate) use forking::at_fork_in_child;
+pub(crate) use kept::{Busy, disown, disown_in_handler, holders_until_now};
 pub(crate) use lock::RawLock;
 pub(crate) use native::Native;
-pub(crate) use per_process::{PerProcess, at_fork_in_child};
+pub(crate) use per_process::PerProcess;
 pub(crate) use signals::in_forked_child;
 
 use crate::errno::Errno;

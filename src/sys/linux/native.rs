@@ -4,6 +4,7 @@ use super::descriptor::{self, Private};
 use super::epoll::{self, ALARM, BELL, DEEDS, MOUNTS, SECOND, mask, pack, pack_private};
 use super::files::Files;
 use super::hints::Found;
+use super::kept::{self, Mark};
 use super::knocker::Knocker;
 use super::mounts::MountTable;
 use super::probe::{self, Kind};
@@ -12,13 +13,13 @@ use super::processes::{self, Processes};
 use super::renewal::Renewal;
 use super::sets::{IN_FILES, IN_SECOND, IN_THIRD, leave, replaced};
 use super::signals::{self, Signals};
-use super::{clock, doorbell, timerfd};
+use super::{clock, doorbell, leaving, timerfd};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::{
-    Arm, Attended, Bell, Cancel, Deed, Descriptor, Exit, FileNotes, Hint, Mounts, Platform,
-    Readiness, Sample, Side, Source, Token, Watched,
+    Arm, Attended, Bell, Cancel, Deed, Descriptor, Exit, FileNotes, Hint, LeftBehind, Mounts,
+    Platform, Readiness, Sample, Side, Source, Token, Watched,
 };
 use core::ffi::c_uint;
 
@@ -28,6 +29,8 @@ pub(crate) struct Native {
     /// The application's number for the set. Not ours to close.
     pub(super) number: Descriptor,
     pub(super) proved: bool,
+    /// The number is a queue, as it seems this one: no stranger's epoll.
+    pub(super) marked: bool,
     pub(super) cookie: u16,
     pub(super) doorbell: Option<Private>,
     pub(super) alarm: Option<Private>,
@@ -54,6 +57,8 @@ pub(crate) struct Ringer {
     number: Descriptor,
     doorbell: Descriptor,
     data: u64,
+    /// The number bears the mark of a queue.
+    checked: bool,
 }
 
 impl Platform for Native {
@@ -82,6 +87,7 @@ impl Platform for Native {
         let native = Native {
             number,
             proved: true,
+            marked: true,
             cookie,
             doorbell: Some(doorbell),
             alarm: None,
@@ -105,20 +111,10 @@ impl Platform for Native {
         self.doorbell.as_ref().is_some_and(|doorbell| epoll::contains(number, doorbell))
     }
 
-    fn owns(&self, number: Descriptor) -> bool {
-        let private = [&self.doorbell, &self.alarm, &self.second, &self.third];
-        private.into_iter().flatten().any(|fd| fd.number() == number)
-            || self.knocker.as_ref().is_some_and(|knocker| knocker.number() == number)
-            || self.files.number() == Some(number)
-            || self.mounts.owns(number)
-            || self.connector.number() == Some(number)
-            || self.processes.owns(number)
-            || self.signals.owns(number)
-    }
-
     fn reach(&mut self, number: Descriptor) {
         self.number = number;
         self.proved = false;
+        self.marked = false;
     }
 
     fn prove(&mut self) -> bool {
@@ -141,16 +137,7 @@ impl Platform for Native {
     }
 
     fn disown(&mut self) {
-        self.doorbell = None;
-        self.alarm = None;
-        self.second = None;
-        self.third = None;
-        self.knocker = None;
         self.files.disown();
-        self.mounts.disown();
-        self.processes.disown();
-        self.connector.disown();
-        self.signals.disown();
     }
 
     fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source> {
@@ -289,6 +276,7 @@ impl Platform for Native {
         if !self.prove() {
             return Err(Errno::EBADF);
         }
+        self.mend_mounts()?;
         let data = self.private(MOUNTS);
         self.mounts.watch(token, self.number, data)
     }
@@ -298,6 +286,7 @@ impl Platform for Native {
     }
 
     fn mounts(&mut self) -> Result<Mounts> {
+        self.mend_mounts()?;
         self.mounts.counts()
     }
 
@@ -381,7 +370,7 @@ impl Platform for Native {
     }
 
     fn unwatch_process(&mut self, watched: Watched) {
-        let set = self.number;
+        let set = self.set();
         self.processes.unwatch(watched.place, |pidfd| leave(set, pidfd));
     }
 
@@ -415,7 +404,7 @@ impl Platform for Native {
     }
 
     fn unfollow(&mut self, pid: i32, token: Token) {
-        let set = self.number;
+        let set = self.set();
         self.connector.unfollow(pid, token, |socket| leave(set, socket));
     }
 
@@ -424,8 +413,9 @@ impl Platform for Native {
     }
 
     fn bell(&mut self, bell: Bell) -> Result<()> {
+        let set = self.set()?;
         let Some(doorbell) = &self.doorbell else { return Err(Errno::EBADF) };
-        doorbell::set(self.number, doorbell.number(), bell, self.private(BELL))?;
+        doorbell::set(set, doorbell.number(), bell, self.private(BELL))?;
         self.proved = true;
         Ok(())
     }
@@ -434,25 +424,33 @@ impl Platform for Native {
         if self.alarm.is_some() {
             return Ok(());
         }
+        let set = self.set()?;
         let alarm = timerfd::create()?;
         let data = self.private(ALARM);
-        epoll::add(self.number, alarm.number(), libc::EPOLLIN as u32, data)?;
+        epoll::add(set, alarm.number(), libc::EPOLLIN as u32, data)?;
         self.proved = true;
         self.alarm = Some(alarm);
         Ok(())
     }
 
     fn alarm(&mut self, at: Option<Moment>) -> Result<()> {
+        // A stranger's timer must not be set. One that the program has closed
+        // is made again.
+        self.alarm = self.alarm.take().filter(Private::is_ours);
         self.prepare_alarm()?;
         self.alarm.as_ref().map_or(Ok(()), |alarm| timerfd::set(alarm, at))
     }
 
     fn ringer(&self) -> Ringer {
         let doorbell = self.doorbell.as_ref().map_or(-1, Private::number);
-        Ringer { number: self.number, doorbell, data: self.private(BELL) }
+        let checked = self.marked || self.proved;
+        Ringer { number: self.number, doorbell, data: self.private(BELL), checked }
     }
 
     fn ring(ringer: Ringer) -> Result<()> {
+        if !ringer.checked && !kept::bears(ringer.number, Mark::Queue) {
+            return Err(Errno::EBADF);
+        }
         doorbell::set(ringer.number, ringer.doorbell, Bell::Ring, ringer.data)
     }
 
@@ -493,6 +491,28 @@ impl Platform for Native {
             Err(Errno::EINVAL) => Err(Errno::EBADF),
             Err(error) => Err(error),
         }
+    }
+
+    #[inline]
+    fn wait_unless_left<T>(
+        waiter: Waiter,
+        found: &mut Found,
+        most: usize,
+        (patience, cancel): (Patience, Cancel),
+        (context, left): (&T, LeftBehind<T, Found>),
+    ) -> Result<usize> {
+        found.first.blank(most);
+        leaving::unless_left(
+            &mut (found, context, left),
+            |(found, context, left)| {
+                found.first.keep_written();
+                match found.first.left() {
+                    0 => {}
+                    count => left(context, found, count),
+                }
+            },
+            |(found, ..)| Native::wait(waiter, found, most, patience, cancel),
+        )
     }
 
     #[inline]

@@ -5,14 +5,25 @@
 //! parent has the value, however it was forked: fork, _Fork, raw clone; a
 //! vfork child shares memory and sees the parent's, as it must. Reading costs
 //! two loads and no getpid.
+//!
+//! Who writes: any thread that finds no value, in [`PerProcess::start`]; and the
+//! kernel, in a child, which has one thread then. Who reads: any thread at any
+//! time, signal handlers and the fork handler. Why no lock is needed:
+//!
+//! - The page's address, and the value's, become something once in a process,
+//!   by a compare-and-swap that one thread wins, and whose winner all others
+//!   take. Release there and Acquire in every load: what is found is whole.
+//! - Nothing that was found is ever freed. A value that lost stays unused.
+//! - `last` is where a child finds its parent's value. It is written after the
+//!   cell, so whoever reads a live value there finds it in the cell too, and
+//!   does not take it for inherited; see `take_inherited`.
+//! - A child that is forked while a thread is between taking `last` and storing
+//!   it again finds nothing of its parent's, and begins with nothing.
 
-use super::descriptor::check;
+use super::wiped;
 use crate::errno::{Errno, Result};
-use crate::sync::{AtomicPtr, Ordering};
+use crate::sync::{AtomicPtr, Ordering, const_fn};
 use core::ptr;
-
-/// The size of the wiped mapping; the kernel rounds it up to a page.
-const PAGE: usize = 4096;
 
 pub(crate) struct PerProcess<T: Sync + 'static> {
     /// The wiped page, made once; its first word is the current value.
@@ -22,8 +33,11 @@ pub(crate) struct PerProcess<T: Sync + 'static> {
 }
 
 impl<T: Sync + 'static> PerProcess<T> {
-    pub(crate) const fn new() -> Self {
-        PerProcess { page: AtomicPtr::new(ptr::null_mut()), last: AtomicPtr::new(ptr::null_mut()) }
+    const_fn! {
+        pub(crate) fn new() -> Self {
+            let (page, last) = (ptr::null_mut(), ptr::null_mut());
+            PerProcess { page: AtomicPtr::new(page), last: AtomicPtr::new(last) }
+        }
     }
 
     /// This process's value, if it has one.
@@ -97,40 +111,15 @@ impl<T: Sync + 'static> PerProcess<T> {
     }
 
     fn make_page(&self) -> Result<&'static AtomicPtr<T>> {
-        // SAFETY: a new anonymous mapping at no particular address.
-        let fresh = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                PAGE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if fresh == libc::MAP_FAILED {
-            return Err(Errno::ENOMEM);
-        }
-        // SAFETY: the mapping is ours and as long as said.
-        let wiped = check(unsafe { libc::madvise(fresh, PAGE, libc::MADV_WIPEONFORK) });
-        // EINVAL: a kernel before 4.14, which is below what this library asks
-        // for. Else memory is short, and a child would have the parent's value.
-        if wiped.is_err_and(|error| error != Errno::EINVAL) {
-            // SAFETY: ours, and nobody else has seen it.
-            unsafe { libc::munmap(fresh, PAGE) };
-            return Err(Errno::ENOMEM);
-        }
-        let fresh = fresh.cast::<AtomicPtr<T>>();
+        let fresh = wiped::make()?;
+        let mine = ptr::from_ref(fresh).cast_mut();
         let won =
-            self.page.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire);
-        if let Err(winner) = won {
-            // SAFETY: ours, and nobody else has seen it.
-            unsafe { libc::munmap(fresh.cast(), PAGE) };
-            // SAFETY: as in `cell`.
-            return Ok(unsafe { &*winner });
-        }
+            self.page.compare_exchange(ptr::null_mut(), mine, Ordering::AcqRel, Ordering::Acquire);
+        let Err(winner) = won else { return Ok(fresh) };
+        // SAFETY: another thread's was first, so nobody has seen this one.
+        unsafe { wiped::unmake(mine) };
         // SAFETY: as in `cell`.
-        Ok(unsafe { &*fresh })
+        Ok(unsafe { &*winner })
     }
 }
 
@@ -139,20 +128,6 @@ fn leak<T>(value: T) -> Result<*mut T> {
     home.try_reserve_exact(1).map_err(|_| Errno::ENOMEM)?;
     home.push(value);
     Ok(home.leak().as_mut_ptr())
-}
-
-/// Has `handler` called in every child that fork() makes, before fork returns
-/// there. It must be async-signal-safe.
-pub(crate) fn at_fork_in_child(handler: extern "C" fn()) -> Result<()> {
-    // SAFETY: a plain function that lives as long as the library, which is
-    // linked nodelete.
-    let rc = unsafe { libc::pthread_atfork(None, None, Some(call(handler))) };
-    if rc == 0 { Ok(()) } else { Err(Errno(rc)) }
-}
-
-/// libc's binding wants an unsafe function; a safe one is one.
-fn call(handler: extern "C" fn()) -> unsafe extern "C" fn() {
-    handler
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use super::doorbell;
 use super::epoll::{
     self, ALARM, BELL, BLOCKED, DEEDS, FAREWELL, FILES, KNOCK, MOUNTS, SECOND, SIGNALS, THIRD,
 };
+use super::kept::{self, Busy};
 use super::sets::{IN_SECOND, IN_THIRD};
 use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, Source};
@@ -35,14 +36,26 @@ const URGENT: u32 = libc::EPOLLPRI as u32;
 /// Sets that are to take the place of a queue's.
 #[derive(Debug)]
 pub(crate) struct Renewal {
-    first: Private,
+    first: First,
     second: Option<Private>,
     third: Option<Private>,
+    /// The last to go: a queue is being made, as a forked child must know.
+    _busy: Busy,
+}
+
+/// What is to be the queue, under a number that it has for the moment.
+#[derive(Debug)]
+struct First(Descriptor);
+
+impl Drop for First {
+    fn drop(&mut self) {
+        descriptor::shut(self.0);
+    }
 }
 
 impl Renewal {
     pub(super) fn first(&self) -> Descriptor {
-        self.first.number()
+        self.first.0
     }
 
     /// The set for what is in the old one of the same rank.
@@ -57,7 +70,7 @@ impl Renewal {
 
     /// A nested set, if the queue has it.
     fn nested(&self, old: Option<&Private>, data: u64) -> Result<Option<Private>> {
-        if old.is_none() {
+        if !old.is_some_and(Private::is_ours) {
             return Ok(None);
         }
         let made = epoll::create_private()?;
@@ -70,7 +83,9 @@ impl Native {
     /// New sets, with all that is private in them.
     pub(super) fn new_sets(&mut self) -> Result<Renewal> {
         let doorbell = self.doorbell.as_ref().ok_or(Errno::EBADF)?;
-        let mut new = Renewal { first: epoll::create_private()?, second: None, third: None };
+        let busy = Busy::new();
+        let first = First(epoll::create()?);
+        let mut new = Renewal { first, second: None, third: None, _busy: busy };
         doorbell::hang(new.first(), doorbell, self.private(BELL))?;
         new.second = new.nested(self.second.as_ref(), self.private(SECOND))?;
         new.third = new.nested(self.third.as_ref(), self.private(THIRD))?;
@@ -86,11 +101,9 @@ impl Native {
             (rung, IN, SIGNALS),
             (blocked, EDGE, BLOCKED),
         ] {
-            let Some(number) = number else { continue };
-            match epoll::add(new.first(), number, events, self.private(slot)) {
-                // The program has closed it, and put a file in its place.
-                Ok(()) | Err(Errno::EBADF | Errno::EPERM) => {}
-                Err(error) => return Err(error),
+            // What the program has closed may be a stranger's by now.
+            if let Some(number) = number.filter(|number| kept::is_kept(*number)) {
+                epoll::add(new.first(), number, events, self.private(slot))?;
             }
         }
         Ok(new)
@@ -113,7 +126,7 @@ impl Native {
             // get it again, it loses that file: no call replaces a number only
             // if it still is what it was.
             if epoll::contains(*number, &farewell) {
-                descriptor::put_under(&new.first, *number)?;
+                descriptor::put_under(new.first(), *number)?;
             }
         }
         self.second = new.second;

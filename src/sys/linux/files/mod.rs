@@ -133,13 +133,7 @@ impl Files {
         self.instance.is_some()
     }
 
-    /// The number of the queue's own instance.
-    pub(super) fn number(&self) -> Option<Descriptor> {
-        self.instance.number()
-    }
-
-    /// The number that is in the queue's set: of its own instance, or of the
-    /// shared one.
+    /// The instance that is in the queue's set.
     pub(super) fn hung(&self) -> Option<Descriptor> {
         self.instance.hung()
     }
@@ -289,7 +283,7 @@ impl Files {
         }
     }
 
-    /// In a forked child: closes numbers and nothing else.
+    /// In a forked child.
     pub(super) fn disown(&mut self) {
         self.instance.disown();
     }

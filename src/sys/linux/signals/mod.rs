@@ -240,7 +240,7 @@ impl Signals {
         if !epoll::contains(place.queue, place.doorbell) {
             return Err(Errno::EBADF);
         }
-        let fd = Private::new(kernel::descriptor(watched)?, b"anon_inode:[signalfd]");
+        let fd = Private::new(|| kernel::descriptor(watched))?;
         // An edge: it is for waking, and pending signals that are another
         // thread's to take must not keep this one awake.
         let events = (libc::EPOLLIN | libc::EPOLLET) as u32;
@@ -291,14 +291,6 @@ impl Signals {
         self.blocked = None;
     }
 
-    /// In a forked child: closes the numbers. Async-signal-safe: the entries
-    /// own nothing, so to forget them frees nothing.
-    pub(super) fn disown(&mut self) {
-        self.entries.clear();
-        self.knocker = None;
-        self.blocked = None;
-    }
-
     /// What is in the queue's set: what rings, and what wakes for blocked ones.
     pub(super) fn numbers(&self) -> [Option<Descriptor>; 2] {
         let rung = self.knocker.as_ref().map(Knocker::number);
@@ -307,10 +299,6 @@ impl Signals {
 
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    pub(super) fn owns(&self, number: Descriptor) -> bool {
-        self.numbers().contains(&Some(number))
     }
 }
 
