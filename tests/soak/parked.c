@@ -108,6 +108,8 @@ static void *
 parked_main(void *arg)
 {
 	struct lot *lot = arg;
+	/* Left on top of a handler of the library's, a signal would be lost. */
+	relay_block_signals();
 	for (;;) {
 		struct timespec hour = {3600, 0};
 		struct kevent ev;
@@ -264,8 +266,7 @@ longjmp_run(struct worker *me, void *unused)
 	(void)unused;
 	CHECK(j != NULL);
 	CHECK(sigaction(SIGUSR2, &sa, NULL) == 0);
-	/* A jump out of a handler that interrupted another's would leave the
-	 * work of that one undone. */
+	/* As above. */
 	relay_block_signals();
 	lot_open(&j->lot, r);
 	CHECK(sem_init(&j->lot.came, 0, 0) == 0);
