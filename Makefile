@@ -1,6 +1,7 @@
 # GNU make. What is here calls cargo, or a script of ci/ that runs by hand too.
 #
-#   make                  build the shared library and the archive
+#   make                  build the shared library, the archive, and the library
+#                         for LD_PRELOAD
 #   make check            every test; PROFILE=debug (as by default) or release
 #   make demo             build, install aside, serve real clients
 #   make soak             everything at random; MINUTES= SEED= ROUND= PRELOAD=
@@ -38,6 +39,7 @@ file = $(soname).$(word 1,$(numbers)).$(word 2,$(numbers))
 lib = $(DESTDIR)$(LIBDIR)
 include = $(DESTDIR)$(INCLUDEDIR)/kqueue
 pc = $(lib)/pkgconfig/libkqueue.pc
+preload = $(lib)/libkqueue-preload.so
 
 # Tests and scripts call make themselves, with variables of their own.
 MAKEOVERRIDES =
@@ -53,6 +55,7 @@ install: build
 	ln -sf $(file) "$(lib)/$(soname)"
 	ln -sf $(soname) "$(lib)/libkqueue.so"
 	$(INSTALL) -m 644 "$(out)/libkqueue.a" "$(lib)/libkqueue.a"
+	$(INSTALL) -m 755 "$(out)/libkqueue_preload.so" "$(preload)"
 	$(INSTALL) -m 644 include/sys/event.h "$(include)/sys/event.h"
 	sed -e 's|@PREFIX@|$(PREFIX)|' \
 	    -e 's|@LIBDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))|' \
@@ -63,7 +66,7 @@ install: build
 # The two directories that are ours alone go when they are empty.
 uninstall:
 	rm -f "$(lib)/libkqueue.so" "$(lib)/$(soname)" "$(lib)/$(file)" \
-	    "$(lib)/libkqueue.a" "$(include)/sys/event.h" "$(pc)"
+	    "$(lib)/libkqueue.a" "$(preload)" "$(include)/sys/event.h" "$(pc)"
 	rmdir "$(include)/sys" "$(include)" 2>/dev/null || :
 
 # Here the default is debug: it has the assertions.

@@ -72,6 +72,7 @@ fn expected(lib: &str, include: &str) -> BTreeSet<String> {
         format!("{lib}/libkqueue.so.0"),
         format!("{lib}/libkqueue.so"),
         format!("{lib}/libkqueue.a"),
+        format!("{lib}/libkqueue-preload.so"),
         format!("{lib}/pkgconfig/libkqueue.pc"),
         format!("{include}/kqueue/sys/event.h"),
     ])

@@ -177,7 +177,7 @@ fn call<E: Wire>(kq: c_int, name: &'static str, mut lists: Lists<E>) -> Result<c
     trace::call(name, kq, &mut lists, |lists| {
         let mut found = registry::find(kq)?;
         loop {
-            match queue::kevent(found.home, found.tenant, kq, lists, registry::restore) {
+            match queue::kevent(found.home, found.tenant, kq, lists, registry::astray) {
                 // As many as there is room for, which was counted by an int.
                 Ok(entries) => return Ok(c_int::try_from(entries).unwrap_or(c_int::MAX)),
                 Err(Stop::Failed(error)) => return Err(error),

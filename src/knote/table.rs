@@ -110,6 +110,12 @@ impl Table {
         matches!(key, Key::Descriptor(_, ident) if ident >= self.by_descriptor.len())
     }
 
+    /// The knote of a descriptor that came last.
+    pub(crate) fn first_of(&self, ident: usize) -> Option<Slot> {
+        let first = *self.by_descriptor.get(ident)?;
+        self.get(first).map(|_| first)
+    }
+
     /// The knote of the same descriptor that came before this one.
     pub(crate) fn next_of(&self, slot: Slot) -> Option<Slot> {
         let next = self.places.get(slot as usize)?.next;

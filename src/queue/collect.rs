@@ -3,14 +3,15 @@
 #![forbid(unsafe_code)]
 
 use super::apply::Applied;
-use super::{Caller, Home, Queue, Stop, Strayed, Wake};
+use super::{Astray, Caller, Home, Queue, Stop, Wake};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::Errno;
 use crate::event::{EV_EOF, EV_ONESHOT, Kevent};
 use crate::filter::{self, Filter, News, Outcome, Report, Then, Touch};
 use crate::knote::{Body, Knote, Slot};
 use crate::sync::Ordering;
-use crate::sys::{Arm, Attended, Cancel, Descriptor, Hint, Platform, Readiness, Token};
+use crate::sys::{self, Arm, Attended, Cancel, Descriptor, Hint, Platform, Readiness, Token};
+use core::cell::Cell;
 
 /// How often a call that must not sleep looks again after hints that led to
 /// nothing: something that is ready may stand behind them.
@@ -29,18 +30,17 @@ pub(super) fn events<P: Platform, C: Caller>(
     tenant: u32,
     number: Descriptor,
     caller: &mut C,
+    astray: Astray<P>,
     changed: Option<Applied>,
-    strayed: Strayed<P>,
 ) -> core::result::Result<usize, Stop> {
     let patience = caller.patience()?;
     let cancel = if caller.has_changed() { Cancel::Deferred } else { Cancel::Allowed };
     let mut expedite = changed.is_some_and(|applied| applied.expedite);
-    let place = Place { home, tenant, number };
+    let place = Place { home, tenant, number, astray, sleeps: Cell::new(false) };
     let mut found = P::found();
     let mut strays = 0;
     // How many knotes had gone when this call last had the lock.
     let mut gone = None;
-    let mut haunted = false;
     loop {
         let careful = home.careful.load(Ordering::Relaxed);
         let now = if expedite || careful { Patience::Poll } else { patience };
@@ -62,18 +62,20 @@ pub(super) fn events<P: Platform, C: Caller>(
         if count == 0 && !expedite {
             return time_is_up(home, tenant, number);
         }
-        let delivered = home.enter(tenant).and_then(|mut queue| {
-            let delivered = queue.hand_over(number, &mut found, (count, gone), caller);
-            home.note(&queue);
-            gone = Some(queue.gone);
-            haunted = queue.is_haunted();
-            delivered
-        });
-        if delivered == Err(Stop::Gone) {
-            strayed(number, tenant, &mut found, count);
+        if home.is_closed(number) {
+            // What was found is for those who know the queue by another.
+            left(&place, &mut found, count);
+            return Err(Stop::Failed(Errno::EBADF));
         }
-        match delivered? {
-            0 if haunted => return Err(Stop::Haunted),
+        let served = serve(&place, &mut found, (count, gone), caller);
+        home.keep_roused(number);
+        if served == Err(Stop::Gone) {
+            astray(number, &mut found, count);
+        }
+        let served = served?;
+        gone = Some(served.gone);
+        match served.delivered {
+            0 if served.haunted => return Err(Stop::Haunted),
             0 => {}
             delivered => return Ok(delivered),
         }
@@ -91,6 +93,28 @@ pub(super) fn events<P: Platform, C: Caller>(
     }
 }
 
+/// What came of handing over.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+struct Served {
+    delivered: usize,
+    gone: u32,
+    haunted: bool,
+}
+
+/// Hands over what a wait has found: see [`Queue::hand_over`].
+fn serve<P: Platform, C: Caller>(
+    place: &Place<'_, P>,
+    found: &mut P::Found,
+    count: (usize, Option<u32>),
+    caller: &mut C,
+) -> core::result::Result<Served, Stop> {
+    let mut queue = place.home.enter(place.tenant)?;
+    let delivered = queue.hand_over(place.number, found, count, caller);
+    place.home.note(&queue);
+    let (gone, haunted) = (queue.gone, queue.is_haunted());
+    Ok(Served { delivered: delivered?, gone, haunted })
+}
+
 /// For as long as that, but not longer than a thread may that nothing may wake.
 fn nap<P: Platform>(patience: Patience) -> Patience {
     let soon = P::now().after(DEAF);
@@ -106,6 +130,23 @@ struct Place<'a, P: Platform> {
     home: &'a Home<P>,
     tenant: u32,
     number: Descriptor,
+    astray: Astray<P>,
+    /// The thread is counted among those who sleep.
+    sleeps: Cell<bool>,
+}
+
+impl<P: Platform> Place<'_, P> {
+    /// The thread is about to sleep. `false`: its number has been closed.
+    fn sleep(&self) -> bool {
+        self.sleeps.set(self.home.calls.sleep(self.number));
+        self.sleeps.get()
+    }
+
+    fn wake(&self) {
+        if self.sleeps.take() {
+            self.home.calls.wake();
+        }
+    }
 }
 
 /// A caller who takes nothing.
@@ -143,22 +184,26 @@ impl Caller for Nobody {
 /// it, as from a call without room: what the platform tells once goes onto the
 /// list, the bell is taken, and whoever waits is told.
 fn left<P: Platform>(place: &Place<'_, P>, found: &mut P::Found, count: usize) {
-    // If the queue has gone, nobody misses anything.
-    let Ok(mut queue) = place.home.enter(place.tenant) else { return };
-    let _ = queue.hand_over(place.number, found, (count, None), &mut Nobody);
-    place.home.note(&queue);
+    place.wake();
+    if serve(place, found, (count, None), &mut Nobody) == Err(Stop::Gone) {
+        (place.astray)(place.number, found, count);
+    }
 }
 
-/// Takes what another call found in the set of this queue, by a number that it
-/// took for that of another one.
-pub(crate) fn restore<P: Platform>(
-    home: &Home<P>,
-    tenant: u32,
-    number: Descriptor,
-    found: &mut P::Found,
-    count: usize,
-) {
-    left(&Place { home, tenant, number }, found, count);
+impl<P: Platform> Home<P> {
+    /// A thread took this for another queue, by a number that now is this one's,
+    /// and has found what is this one's: as if it had left.
+    pub(crate) fn take_in(
+        &self,
+        tenant: u32,
+        number: Descriptor,
+        found: &mut P::Found,
+        count: usize,
+    ) {
+        let sleeps = Cell::new(false);
+        let place = Place { home: self, tenant, number, astray: |_, _, _| (), sleeps };
+        left(&place, found, count);
+    }
 }
 
 /// Waits on the platform, through what natively interrupts no wait.
@@ -176,7 +221,16 @@ fn wait<P: Platform>(
         if patience != Patience::Poll {
             P::about_to_wait();
         }
-        let count = match waits(patience) {
+        // Counted only where close() asks.
+        let told = patience != Patience::Poll && sys::is_told();
+        if told && !place.sleep() {
+            return Err(Stop::Failed(Errno::EBADF));
+        }
+        let waited = waits(patience);
+        if told {
+            place.wake();
+        }
+        let count = match waited {
             // Natively the signal's own event comes first, and ends the wait
             // as any event does.
             Err(Errno::EINTR) => match waits(Patience::Poll) {

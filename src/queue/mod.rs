@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod calls;
 mod collect;
 mod renew;
 #[cfg(test)]
@@ -23,11 +24,13 @@ mod track;
 use crate::clock::{Moment, Patience};
 use crate::errno::{Errno, Result};
 use crate::event::Kevent;
+use crate::knote::Slot;
 use crate::knote::alarms::Alarms;
 use crate::knote::ready::Ready;
 use crate::knote::table::Table;
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::{Bell, Descriptor, Mutex, Platform};
+use calls::Calls;
 use parking_lot::lock_api::MappedMutexGuard;
 
 /// What the C caller handed over, and gets.
@@ -80,6 +83,8 @@ pub(crate) struct Queue<P: Platform> {
     ready: Ready,
     alarms: Alarms,
     port: P,
+    /// The home that it lives in.
+    home: u32,
     /// The bell as last set, and not yet taken by a wait.
     bell: Bell,
     /// Threads that have let go of the lock to ring. Until they are back
@@ -96,11 +101,17 @@ pub(crate) struct Queue<P: Platform> {
     has_dups: bool,
     /// How many knotes the platform must attend to before a thread sleeps.
     careful: u32,
+    /// Its waiters are being woken because a number of it goes: the bell is
+    /// held, whatever the list says.
+    roused: bool,
     /// How many knotes have gone; wraps.
     gone: u32,
     /// How many hints came for knotes that had gone before the wait began.
     haunts: usize,
 }
+
+/// How often a closing queue's lock is looked at, before it is not waited for.
+const SPINS: u32 = 1000;
 
 /// How [`Queue::settle`] is to wake whoever waits.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -114,12 +125,13 @@ enum Wake {
 }
 
 impl<P: Platform> Queue<P> {
-    pub(crate) fn new(port: P) -> Queue<P> {
+    pub(crate) fn new(port: P, home: u32) -> Queue<P> {
         Queue {
             table: Table::new(),
             ready: Ready::new(),
             alarms: Alarms::new(),
             port,
+            home,
             bell: Bell::Rest,
             ringers: 0,
             taken: false,
@@ -127,6 +139,7 @@ impl<P: Platform> Queue<P> {
             scan: 0,
             has_dups: false,
             careful: 0,
+            roused: false,
             gone: 0,
             haunts: 0,
         }
@@ -151,7 +164,7 @@ impl<P: Platform> Queue<P> {
             self.port.alarm(first)?;
             self.alarm = first;
         }
-        if self.ringers > 0 {
+        if self.ringers > 0 || self.roused {
             return Ok(false);
         }
         let bell = match (self.ready.is_empty(), self.bell, wake) {
@@ -203,6 +216,46 @@ impl<P: Platform> Queue<P> {
         self.has_dups = true;
     }
 
+    /// Its waiters have been woken: the bell is what the list says again.
+    fn calm(&mut self) {
+        if !core::mem::replace(&mut self.roused, false) {
+            return;
+        }
+        let bell = if self.ready.is_empty() { Bell::Rest } else { Bell::Hold };
+        // Should it fail, the number is no longer the queue: the bell goes on
+        // as it is, and the next call by a good number sets it.
+        self.bell = if self.port.bell(bell).is_ok() { bell } else { Bell::Hold };
+    }
+
+    /// A number has been closed: its knotes of that life are gone.
+    fn lose(&mut self, number: Descriptor) {
+        let Ok(ident) = usize::try_from(number) else { return };
+        let mut next = self.table.first_of(ident);
+        while let Some(slot) = next {
+            next = self.table.next_of(slot);
+            self.bury(slot);
+        }
+    }
+
+    /// Many numbers have been closed.
+    fn lose_all(&mut self) {
+        for slot in 0..self.table.slots() {
+            self.bury(slot as Slot);
+        }
+    }
+
+    /// Drops a knote whose descriptor was closed, if it is one. Its watch by
+    /// the poller went before the close, see [`Platform::take_out`].
+    fn bury(&mut self, slot: Slot) {
+        let Some(knote) = self.table.get(slot).filter(|knote| knote.is_past()) else { return };
+        if knote.body.source().is_some_and(|source| source.repeats) {
+            self.forget(slot);
+        } else {
+            // It cannot fail in a way that would keep it.
+            let _ = self.delete(slot);
+        }
+    }
+
     /// Has the queue's number become something else? Asked when a call failed
     /// in a way that this would explain, or made no call that would tell.
     fn is_gone(&mut self) -> bool {
@@ -220,6 +273,9 @@ pub(crate) struct Home<P: Platform> {
     /// thread that misses a change of it looked at the queue before the change,
     /// and is woken as any thread that waits already.
     careful: AtomicBool,
+    /// What close() has to say, and may do by itself.
+    calls: Calls,
+    outline: P::Outline,
 }
 
 #[derive(Debug)]
@@ -231,12 +287,18 @@ pub(crate) struct Room<P: Platform> {
 
 impl<P: Platform> Home<P> {
     pub(crate) fn new() -> Home<P> {
-        Home { room: Mutex::new(Room { tenant: 0, queue: None }), careful: AtomicBool::new(false) }
+        Home {
+            room: Mutex::new(Room { tenant: 0, queue: None }),
+            careful: AtomicBool::new(false),
+            calls: Calls::new(),
+            outline: P::Outline::default(),
+        }
     }
 
     /// A queue moves in; the number by which it will be known here.
     pub(crate) fn settle_in(&self, queue: Queue<P>) -> u32 {
         let mut room = self.room.lock();
+        self.calls.begin();
         self.note(&queue);
         room.queue = Some(queue);
         room.tenant
@@ -266,12 +328,76 @@ impl<P: Platform> Home<P> {
 
     /// Looks in on whoever lives here.
     pub(crate) fn visit<R>(&self, look: impl FnOnce(&mut Queue<P>) -> R) -> Option<R> {
-        self.room.lock().queue.as_mut().map(look)
+        let mut room = self.room.lock();
+        let queue = room.queue.as_mut()?;
+        let seen = look(queue);
+        self.note(queue);
+        Some(seen)
     }
 
     /// Notes what must be known of a queue without its lock. The lock is held.
     fn note(&self, queue: &Queue<P>) {
         self.careful.store(queue.careful > 0, Ordering::Relaxed);
+        queue.port.outline(&self.outline);
+    }
+
+    /// A number is about to be closed that a queue watches, perhaps this one.
+    /// Async-signal-safe: see [`calls`].
+    pub(crate) fn lose(&self, number: Descriptor) {
+        P::take_out(&self.outline, number);
+        self.calls.lose(number);
+    }
+
+    /// This number of the queue's is about to be closed: every thread that
+    /// waits by it is to return. Async-signal-safe.
+    pub(crate) fn close(&self, number: Descriptor) {
+        if !self.calls.close(number, P::now()) || !P::rouse(&self.outline, number) {
+            return;
+        }
+        // A thread that took the lock before the call was written down may put
+        // the bell to rest after it; once the lock is free none does. It is not
+        // to be waited for in a signal handler, so not for long.
+        for _ in 0..SPINS {
+            if !self.room.is_locked() {
+                break;
+            }
+            core::hint::spin_loop();
+        }
+        P::rouse(&self.outline, number);
+    }
+
+    /// This number is the queue (again).
+    pub(crate) fn open(&self, number: Descriptor) {
+        self.calls.open(number);
+    }
+
+    /// Has this number of the queue's been closed while a thread waited by it?
+    fn is_closed(&self, number: Descriptor) -> bool {
+        self.calls.is_closed(number)
+    }
+
+    /// Looks after what close() has left. With the lock.
+    #[cold]
+    fn answer(&self, queue: &mut Queue<P>) {
+        if self.calls.take_lost(|number| queue.lose(number)) {
+            queue.lose_all();
+        }
+        if !self.calls.is_roused() {
+            queue.calm();
+        } else if self.calls.is_over(P::now()) {
+            self.calls.calm();
+            queue.calm();
+        } else {
+            queue.roused = true;
+        }
+    }
+
+    /// This call may have set the bell while its waiters were being woken; then
+    /// it wakes them again. No lock is held.
+    fn keep_roused(&self, number: Descriptor) {
+        if self.calls.is_roused() && !self.calls.is_over(P::now()) {
+            P::rouse(&self.outline, number);
+        }
     }
 
     /// The queue that a call means, locked.
@@ -280,8 +406,13 @@ impl<P: Platform> Home<P> {
         if room.tenant != tenant {
             return Err(Stop::Gone);
         }
-        parking_lot::lock_api::MutexGuard::try_map(room, |room| room.queue.as_mut())
-            .map_err(|_| Stop::Gone)
+        let mut queue =
+            parking_lot::lock_api::MutexGuard::try_map(room, |room| room.queue.as_mut())
+                .map_err(|_| Stop::Gone)?;
+        if self.calls.any() {
+            self.answer(&mut queue);
+        }
+        Ok(queue)
     }
 }
 
@@ -305,12 +436,9 @@ fn ring<P: Platform>(
     rung.map_err(|_| Stop::Gone)
 }
 
-/// What is told when a wait has found something in the set of another queue:
-/// the number, the tenant who was taken for the one that it refers to, what was
-/// found, and how many. No lock is held.
-pub(crate) type Strayed<P> = fn(Descriptor, u32, &mut <P as Platform>::Found, usize);
-
-pub(crate) use collect::restore;
+/// What to do with what a wait has found, and how much it was, when its number
+/// turns out to be another queue's by now.
+pub(crate) type Astray<P> = fn(Descriptor, &mut <P as Platform>::Found, usize);
 
 /// A call of kevent() on the queue that lives here as `tenant` and is known to
 /// the caller by `number`.
@@ -319,7 +447,7 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
     tenant: u32,
     number: Descriptor,
     caller: &mut C,
-    strayed: Strayed<P>,
+    astray: Astray<P>,
 ) -> core::result::Result<usize, Stop> {
     // The common call has no changes, and makes straight for the wait.
     let changed = match caller.next_change() {
@@ -334,10 +462,11 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
             }
         }
     };
-    let collected = collect::events(home, tenant, number, caller, changed, strayed);
+    let collected = collect::events(home, tenant, number, caller, astray, changed);
     if collected.is_err() && changed.is_some_and(|applied| applied.expedite) {
         // This call was to look at the list next, so nobody was told of it.
         home.enter(tenant)?.settle(Wake::All)?;
     }
+    home.keep_roused(number);
     collected
 }

@@ -87,7 +87,7 @@ impl Rig {
     fn another() -> Rig {
         let (port, number) = Fake::open(None).unwrap();
         let home = Home::new();
-        let tenant = home.settle_in(Queue::new(port));
+        let tenant = home.settle_in(Queue::new(port, 0));
         Rig { home, tenant, number }
     }
 
@@ -99,14 +99,14 @@ impl Rig {
     ) -> core::result::Result<Vec<Kevent>, Stop> {
         let changes = changes.iter().copied().collect();
         let mut call = Call { changes, room, entries: Vec::new(), changed: false, patience };
-        let mut result = kevent(&self.home, self.tenant, self.number, &mut call, |_, _, _, _| {});
+        let mut result = kevent(&self.home, self.tenant, self.number, &mut call, |_, _, _| ());
         while result == Err(Stop::Haunted) {
             // As the interface does it.
             let renewed = self.home.visit(|queue| queue.renew(&[self.number])).unwrap();
             if renewed.is_err() && patience == Ok(Patience::Poll) {
                 return Ok(Vec::new());
             }
-            result = kevent(&self.home, self.tenant, self.number, &mut call, |_, _, _, _| {});
+            result = kevent(&self.home, self.tenant, self.number, &mut call, |_, _, _| ());
         }
         result.map(|count| {
             call.entries.truncate(count);

@@ -16,11 +16,12 @@
 
 #![forbid(unsafe_code)]
 
+mod closing;
 mod numbers;
 
 use crate::errno::{Errno, Result};
-use crate::queue::{self, Home, Queue};
-use crate::sync::{AtomicBool, Ordering};
+use crate::queue::{Home, Queue};
+use crate::sync::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use crate::sys::{self, Descriptor, DescriptorState, Mutex, Native, PerProcess, Platform};
 use numbers::{Entry, Numbers};
 use std::sync::OnceLock;
@@ -48,6 +49,10 @@ pub(crate) struct Found<P: Platform> {
 
 #[derive(Debug)]
 pub(crate) struct Registry<P: Platform> {
+    /// The process. One that vfork() made shares all this, and is another.
+    owner: AtomicI32,
+    /// The home of a queue that was closed, and 1; or 0.
+    closed: AtomicU32,
     numbers: Numbers,
     /// Homes by number: the chunks are never given back, so a reference to a
     /// home is good for ever.
@@ -127,6 +132,7 @@ fn register_handler() -> Result<()> {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if !REGISTERED.load(Ordering::Relaxed) {
         sys::at_fork_in_child(in_forked_child)?;
+        sys::attach(closing::HOOK);
         REGISTERED.store(true, Ordering::Relaxed);
     }
     Ok(())
@@ -199,20 +205,14 @@ pub(crate) fn find_another(number: Descriptor, last: &Found<Native>) -> Result<F
     if same { Err(Errno::EBADF) } else { Ok(found) }
 }
 
-/// A wait on the number, which was noted for the queue `last`, has taken this
-/// out of the set of another of our queues: that one gets it.
+/// A call has waited on a number that is another of our queues by now (the old
+/// one was closed, and dup() gave its number to this), and has taken from it
+/// what it may have told once. That queue gets it back.
 #[cold]
-pub(crate) fn restore(
-    number: Descriptor,
-    last: u32,
-    found: &mut <Native as Platform>::Found,
-    count: usize,
-) {
-    if let Some(registry) = REGISTRY.get() {
-        registry.forget(number, last);
-    }
-    if let Ok(owner) = find(number) {
-        queue::restore(owner.home, owner.tenant, number, found, count);
+pub(crate) fn astray(number: Descriptor, found: &mut <Native as Platform>::Found, count: usize) {
+    let registry = REGISTRY.get();
+    if let Some(Ok(Some(owner))) = registry.map(|registry| registry.find_alias(number)) {
+        owner.home.take_in(owner.tenant, number, found, count);
     }
 }
 
@@ -235,6 +235,8 @@ pub(crate) fn sweep_all() {
 impl<P: Platform> Registry<P> {
     fn new() -> Registry<P> {
         Registry {
+            owner: AtomicI32::new(sys::process_id()),
+            closed: AtomicU32::new(0),
             numbers: Numbers::new(),
             homes: [const { OnceLock::new() }; CHUNKS],
             roster: Mutex::new(Roster {
@@ -262,6 +264,10 @@ impl<P: Platform> Registry<P> {
     fn create(&self) -> Result<Descriptor> {
         let _busy = sys::Busy::new();
         let mut roster = self.roster.lock();
+        if let Some(home) = self.closed.swap(0, Ordering::Relaxed).checked_sub(1) {
+            let missed = self.ask_after(&mut roster, home);
+            self.exhume_if_due(&mut roster, missed);
+        }
         self.sweep(&mut roster, SWEEP);
         let (home, at) = self.vacancy(&mut roster)?;
         let (port, number) = match P::open(roster.spares.pop()) {
@@ -304,11 +310,12 @@ impl<P: Platform> Registry<P> {
         resident.numbers.try_reserve(1).map_err(no_memory)?;
         resident.numbers.push(number);
         resident.state = State::Alive;
-        resident.tenant = home.settle_in(Queue::new(port));
+        resident.tenant = home.settle_in(Queue::new(port, at));
         if let Some(place) = roster.vacant.iter().rposition(|vacant| *vacant == at) {
             roster.vacant.swap_remove(place);
         }
         self.numbers.set(number, Some(Entry { home: at, tenant: resident.tenant }));
+        sys::begin_queue(number);
         Ok(())
     }
 
@@ -430,6 +437,10 @@ impl<P: Platform> Registry<P> {
         resident.numbers.push(number);
         resident.state = State::Alive;
         self.numbers.set(number, Some(Entry { home: at, tenant: resident.tenant }));
+        sys::begin_queue(number);
+        if let Some(home) = self.home(at) {
+            home.open(number);
+        }
         Ok(true)
     }
 
@@ -555,6 +566,7 @@ impl<P: Platform> Registry<P> {
             self.close_numbers();
         }
         let Some(mut roster) = self.roster.try_lock() else { return false };
+        self.owner.store(sys::process_id(), Ordering::Relaxed);
         self.numbers.for_each(|number, _| self.numbers.set(number, None));
         let Roster { residents, vacant, graves, spares, hand } = &mut *roster;
         *hand = 0;

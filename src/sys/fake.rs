@@ -738,6 +738,8 @@ impl Platform for Fake {
     type Waiter = Descriptor;
     type Ringer = Descriptor;
     type Found = Found;
+    /// Nobody tells of a close here.
+    type Outline = ();
     type Renewal = Renewal;
 
     /// Small, so that it is often full.
@@ -940,6 +942,14 @@ impl Platform for Fake {
                 true => Attended::Quiet,
             })
         })
+    }
+
+    fn outline(&self, (): &()) {}
+
+    fn take_out((): &(), _fd: Descriptor) {}
+
+    fn rouse((): &(), _number: Descriptor) -> bool {
+        false
     }
 
     fn prove(&mut self) -> bool {

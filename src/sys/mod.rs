@@ -20,10 +20,13 @@
 //! | `in_forked_child` | what a forked child needs of the platform at once |
 //! | `disown_in_handler`, `disown` | give up a parent's private descriptors |
 //! | `holders_until_now` | whose they are |
+//! | `is_kept` | is a number one of these? |
 //! | `Busy` | says that a queue is being made, for those who fork meanwhile |
-//! | `thread_id`, `errno`, `set_errno`, `print` | small services |
+//! | `thread_id`, `process_id`, `errno`, `set_errno`, `print` | small services |
+//! | `attach` | has close() tell the core of numbers, where that can be had |
+//! | `begin_watch`, `end_watch`, `end_life`, `life` | what close() must know of a number, and tells |
 //!
-//! Every method but the waits and [`Platform::ring`] is called with the queue's lock held,
+//! Every method but the waits, [`Platform::ring`] and those that say so is called with the queue's lock held,
 //! must not sleep, and must not allocate in the steady state. `wait` is called
 //! with no lock held and nothing on the stack that needs dropping: the thread
 //! may be cancelled there, or leave by longjmp out of a signal handler.
@@ -257,6 +260,16 @@ pub(crate) enum DescriptorState {
     Queue,
 }
 
+/// Which queues watch a number, as far as is known.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Watchers {
+    None,
+    /// None but the one in this home.
+    One(u32),
+    /// Any of them may.
+    Any,
+}
+
 /// May a thread be cancelled while it waits?
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Cancel {
@@ -279,6 +292,8 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     type Ringer: Copy;
     /// Where a wait puts what it found; plain data.
     type Found;
+    /// What may be known of a queue without its lock.
+    type Outline: Default + Send + Sync + core::fmt::Debug;
     /// What is to take the place of the objects that waits go through.
     type Renewal;
 
@@ -302,6 +317,19 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
 
     /// From now on the queue is reached by this number.
     fn reach(&mut self, number: Descriptor);
+
+    /// Writes down what may be known without the lock.
+    fn outline(&self, outline: &Self::Outline);
+
+    /// A number is about to be closed: takes it out of the poller, where the
+    /// kernel would not do that if its file stays open elsewhere. No lock is
+    /// held. Async-signal-safe.
+    fn take_out(outline: &Self::Outline, fd: Descriptor);
+
+    /// Holds the bell: wakes every thread that waits, until it is next set.
+    /// `false`: the number is not this queue. No lock is held.
+    /// Async-signal-safe.
+    fn rouse(outline: &Self::Outline, number: Descriptor) -> bool;
 
     /// Makes sure that the number last reached is good, asking the kernel if no
     /// call since has shown it.
@@ -565,7 +593,8 @@ use linux as imp;
 compile_error!("this platform has no backend: see sys/mod.rs for what one must supply");
 
 pub(crate) use imp::{
-    Busy, Native, PerProcess, RawLock, at_fork_in_child, descriptor_state, disown,
-    disown_in_handler, errno, holders_until_now, in_forked_child, own_descriptors, print,
+    Busy, Closing, Native, PerProcess, RawLock, at_fork_in_child, attach, begin_queue, begin_watch,
+    descriptor_state, disown, disown_in_handler, end_life, end_watch, errno, holders_until_now,
+    in_forked_child, is_kept, is_told, life, next_known, own_descriptors, print, process_id,
     set_errno, thread_id,
 };

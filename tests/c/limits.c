@@ -457,6 +457,7 @@ TEST(closed_with_a_dup_alive_wakes_clear_oneshot_and_dispatch_in_passing)
 {
 	static const unsigned modes[] = {EV_CLEAR, EV_ONESHOT, EV_DISPATCH};
 	size_t i;
+	NOT_WITH_PRELOAD();
 	for (i = 0; i < sizeof modes / sizeof modes[0]; i++) {
 		int fds[2], other, kq = new_queue();
 		leave_a_ghost(kq, modes[i], fds, &other);
@@ -474,6 +475,7 @@ TEST(closed_with_a_dup_alive_wakes_clear_oneshot_and_dispatch_in_passing)
 TEST(closed_with_a_dup_alive_may_tell_of_the_next_file_on_the_number)
 {
 	int fds[2], next[2], other, kq = new_queue();
+	NOT_WITH_PRELOAD();
 	unix_pair(fds);
 	other = fcntl(fds[0], F_DUPFD_CLOEXEC, 300);
 	CHECK(other >= 0);
@@ -502,6 +504,7 @@ TEST(many_closed_with_a_dup_alive_may_hide_an_event_from_a_look)
 	enum { GHOSTS = 150 };
 	int fds[GHOSTS][2], other[GHOSTS], live[2], i, kq = new_queue();
 	struct kevent k;
+	NOT_WITH_PRELOAD();
 	for (i = 0; i < GHOSTS; i++) {
 		unix_pair(fds[i]);
 		other[i] = fcntl(fds[i][0], F_DUPFD_CLOEXEC, 3);
@@ -555,6 +558,7 @@ TEST(closed_with_a_dup_alive_takes_the_queue_out_of_a_foreign_epoll)
 TEST(socket_back_on_its_number_has_its_old_knote)
 {
 	int fds[2], other, kq = new_queue();
+	NOT_WITH_PRELOAD();
 	unix_pair(fds);
 	READ_ADD(kq, fds[0], EV_CLEAR);
 	EXPECT_QUIET(kq);
@@ -577,7 +581,10 @@ TEST(socket_back_on_its_number_has_its_old_knote)
 TEST(file_opened_again_on_its_number_has_its_old_knote)
 {
 	char path[SCRATCH_PATH];
-	int kq = new_queue(), fd = scratch_file(path, 10);
+	int kq, fd;
+	NOT_WITH_PRELOAD();
+	kq = new_queue();
+	fd = scratch_file(path, 10);
 	READ_ADD(kq, fd, EV_CLEAR);
 	EXPECT_READ(kq, fd, EV_CLEAR, 10);
 	EXPECT_QUIET(kq);
@@ -599,6 +606,7 @@ TEST(closing_the_queue_wakes_no_sleeper)
 {
 	struct sleeper s;
 	int fds[2], kq = new_queue();
+	NOT_WITH_PRELOAD();
 	unix_pair(fds);
 	READ_ADD(kq, fds[0], EV_CLEAR);
 	sleeper_start(&s, kq);
@@ -634,6 +642,7 @@ TEST(closing_the_queue_under_a_timed_wait_is_ebadf_at_its_end)
 	struct closer c = {.kq = new_queue(), .ts = ms_to_ts(300)};
 	pthread_t thread;
 	int64_t start = now_ns();
+	NOT_WITH_PRELOAD();
 	CHECK_EQ(pthread_create(&thread, NULL, closer_main, &c), 0);
 	WAIT_FOR(is_asleep(atomic_load(&c.tid)));
 	CHECK_EQ(close(c.kq), 0);
@@ -650,6 +659,7 @@ TEST(waiting_on_a_number_that_is_a_strangers_epoll_is_einval_when_time_is_up)
 	struct kevent k;
 	int ep, kq = new_queue();
 	int64_t start;
+	NOT_WITH_PRELOAD();
 	CHANGE(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
 	CHECK_EQ(close(kq), 0);
 	ep = epoll_create1(EPOLL_CLOEXEC);
@@ -668,6 +678,7 @@ TEST(waiting_on_a_number_that_is_a_strangers_epoll_may_take_its_edge)
 	struct epoll_event ee = {.events = EPOLLIN | EPOLLET};
 	struct kevent k;
 	int ep, fds[2], kq = new_queue();
+	NOT_WITH_PRELOAD();
 	CHANGE(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
 	CHECK_EQ(close(kq), 0);
 	ep = epoll_create1(EPOLL_CLOEXEC);

@@ -2251,8 +2251,9 @@ TEST(private_numbers_that_were_closed_are_not_closed_again)
 	READ_ADD(kq, fds[0], 0);
 	CHANGE(kq, (uintptr_t)fds[0], EVFILT_WRITE, EV_ADD, 0, 0, NULL);
 	CHANGE(kq, 1, EVFILT_TIMER, EV_ADD, 0, 3600000, NULL);
+	/* Past the preload library, which would not let it. */
 	for (fd = PRIVATE_FLOOR; fd < PRIVATE_FLOOR + 64; fd++)
-		if (close(fd) == 0) {
+		if (syscall(SYS_close, fd) == 0) {
 			first = first < 0 ? fd : first;
 			last = fd;
 		}
@@ -2331,4 +2332,32 @@ TEST(no_filter_starts_a_thread)
 	CHECK_EQ(close(kq), 0);
 	CHECK_EQ(close(file), 0);
 	close_pair(fds);
+}
+
+/* The library still takes the number for the queue that had it before. */
+TEST(dup_on_the_number_of_another_queue_loses_no_event)
+{
+	static const unsigned modes[] = {0, EV_CLEAR, EV_ONESHOT, EV_DISPATCH};
+	size_t i;
+	for (i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+		int fds[2], first = new_queue(), second = new_queue();
+		unix_pair(fds);
+		/* The first one has been waited on, and holds something, too. */
+		USER_ADD(first, 7, EV_CLEAR);
+		TRIGGER(first, 7);
+		EXPECT_USER(first, 7, EV_CLEAR);
+		READ_ADD(second, fds[0], modes[i]);
+		USER_ADD(second, 1, EV_CLEAR);
+		CHECK_EQ(dup2(second, first), first);
+		put(fds[1], 4);
+		EXPECT_READ(first, fds[0], modes[i], 0, 4);
+		take(fds[0], 4);
+		EXPECT_QUIET(first);
+		TRIGGER(second, 1);
+		EXPECT_USER(first, 1, EV_CLEAR);
+		EXPECT_QUIET(second);
+		close_pair(fds);
+		CHECK_EQ(close(first), 0);
+		CHECK_EQ(close(second), 0);
+	}
 }

@@ -152,10 +152,14 @@ fn control(set: Descriptor, op: i32, fd: Descriptor, events: u32, data: u64) -> 
 /// member of an edge hint anew. In another queue's set the member goes in and
 /// out again with a mask that reports nothing.
 pub(super) fn contains(number: Descriptor, member: &Private) -> bool {
+    has_member(number, member.number())
+}
+
+/// The same by the member's number. Async-signal-safe.
+pub(super) fn has_member(number: Descriptor, member: Descriptor) -> bool {
     if !kept::bears(number, Mark::Queue) {
         return false;
     }
-    let member = member.number();
     match add(number, member, libc::EPOLLONESHOT as u32, 0) {
         Err(Errno::EEXIST) => true,
         Err(_) => false,
@@ -402,9 +406,9 @@ impl Batch {
         Some(unsafe { slot.assume_init() })
     }
 
-    /// The last one read is to be read again.
+    /// The event just read is still to be read.
     pub(super) fn put_back(&mut self) {
-        self.next = self.next.saturating_sub(1);
+        self.next -= 1;
     }
 
     /// How many are still to be read.

@@ -28,6 +28,11 @@ unsafe impl lock_api::RawMutex for RawLock {
     }
 
     #[inline]
+    fn is_locked(&self) -> bool {
+        self.0.is_locked()
+    }
+
+    #[inline]
     unsafe fn unlock(&self) {
         self.0.unlock();
     }

@@ -40,6 +40,12 @@ impl LockWord {
         self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
+    /// Does anybody own it at this moment?
+    #[inline]
+    pub(super) fn is_locked(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != FREE
+    }
+
     /// The caller owns it.
     #[inline]
     pub(super) fn unlock(&self) {

@@ -7,13 +7,14 @@ use super::hints::Found;
 use super::kept::{self, Mark};
 use super::knocker::Knocker;
 use super::mounts::MountTable;
+use super::outline::Outline;
 use super::probe::{self, Kind};
 use super::processes::connector::Connector;
 use super::processes::{self, Processes};
 use super::renewal::Renewal;
 use super::sets::{IN_FILES, IN_SECOND, IN_THIRD, leave, replaced};
 use super::signals::{self, Signals};
-use super::{clock, doorbell, leaving, timerfd};
+use super::{clock, doorbell, leaving, preload, timerfd};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
@@ -65,6 +66,7 @@ impl Platform for Native {
     type Waiter = Waiter;
     type Ringer = Ringer;
     type Found = Found;
+    type Outline = Outline;
     type Renewal = Renewal;
 
     const BATCH: usize = epoll::BATCH;
@@ -115,6 +117,20 @@ impl Platform for Native {
         self.number = number;
         self.proved = false;
         self.marked = false;
+    }
+
+    fn outline(&self, outline: &Outline) {
+        if preload::is_told() {
+            outline.draw(self);
+        }
+    }
+
+    fn take_out(outline: &Outline, fd: Descriptor) {
+        outline.take_out(fd);
+    }
+
+    fn rouse(outline: &Outline, number: Descriptor) -> bool {
+        outline.rouse(number)
     }
 
     fn prove(&mut self) -> bool {

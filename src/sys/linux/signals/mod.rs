@@ -8,6 +8,7 @@
 //! | `blocked` | signals that the waiting thread blocks |
 //! | `mark` | waits that were interrupted in vain |
 //! | `ear` | a signal that the library itself listens for |
+//! | `application` | the application's own calls, by way of the preload library |
 //! | `kernel` | the system calls |
 //!
 //! This file is one queue's side. A queue subscribes to a signal once for each
@@ -15,6 +16,7 @@
 //! which of its signals' counts have moved. The difference of two counts is
 //! what an event tells, so nothing is kept for a knote but where it began.
 
+mod application;
 mod blocked;
 mod ear;
 mod hook;
@@ -31,8 +33,10 @@ use crate::sys::{Attended, Descriptor, Token};
 use kernel::bit;
 use table::Node;
 
+pub(super) use application::{action, leave, stay};
 pub(super) use ear::Ear;
-pub(super) use kernel::LAST;
+pub(crate) use kernel::process_id;
+pub(super) use kernel::{LAST, set_sigaction};
 
 /// Where the queue's private descriptors hang, and what tells them.
 #[derive(Copy, Clone, Debug)]

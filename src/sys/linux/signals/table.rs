@@ -14,7 +14,7 @@
 //!   the other.
 
 use super::kernel::{self, Action, DEFAULT};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sys::linux::knocker::Knock;
 
 /// So many dispositions of one signal are told apart. A program that has more
@@ -32,6 +32,13 @@ pub(super) static OWNER: AtomicU32 = AtomicU32::new(0);
 /// old disposition and put it back at any time, so no bit is taken back.
 pub(super) static HOOKED: AtomicU64 = AtomicU64::new(0);
 
+/// The signals that somebody counts in the owner's process.
+pub(super) static COUNTED: AtomicU64 = AtomicU64::new(0);
+
+/// Children are being made that are to inherit what is ignored: what the
+/// application ignores is really ignored as long as there are any.
+pub(super) static LEAVING: AtomicU32 = AtomicU32::new(0);
+
 #[derive(Debug)]
 pub(super) struct Slot {
     count: AtomicU64,
@@ -45,11 +52,18 @@ pub(super) struct Slot {
 
 const NONE: usize = usize::MAX;
 
+const EMPTY: u8 = 0;
+/// Somebody is writing it. Should that be a thread that a forked child does
+/// not have, it is not used any more.
+const TAKEN: u8 = 1;
+const THERE: u8 = 2;
+
 /// One disposition of the application's.
 #[derive(Debug)]
 struct Wanted {
-    /// The rest is written, and will not change.
-    is_there: AtomicBool,
+    /// [`EMPTY`], [`TAKEN`], or [`THERE`]: the rest is written, and will not
+    /// change.
+    state: AtomicU8,
     /// SA_RESETHAND: its one signal has come.
     is_spent: AtomicBool,
     handler: AtomicUsize,
@@ -78,7 +92,7 @@ impl Node {
 impl Wanted {
     const fn new() -> Wanted {
         Wanted {
-            is_there: AtomicBool::new(false),
+            state: AtomicU8::new(EMPTY),
             is_spent: AtomicBool::new(false),
             handler: AtomicUsize::new(0),
             flags: AtomicU32::new(0),
@@ -88,18 +102,24 @@ impl Wanted {
 
     fn get(&self) -> Option<Action> {
         // Acquire: pairs with the Release in `set`.
-        self.is_there.load(Ordering::Acquire).then(|| Action {
+        (self.state.load(Ordering::Acquire) == THERE).then(|| Action {
             handler: self.handler.load(Ordering::Relaxed),
             flags: self.flags.load(Ordering::Relaxed).cast_signed(),
             mask: self.mask.load(Ordering::Relaxed),
         })
     }
 
-    fn set(&self, action: &Action) {
+    /// Writes it down here, if nothing is.
+    fn take(&self, action: &Action) -> bool {
+        let taken = self.state.compare_exchange(EMPTY, TAKEN, Ordering::Acquire, Ordering::Relaxed);
+        if taken.is_err() {
+            return false;
+        }
         self.handler.store(action.handler, Ordering::Relaxed);
         self.flags.store(action.flags.cast_unsigned(), Ordering::Relaxed);
         self.mask.store(action.mask, Ordering::Relaxed);
-        self.is_there.store(true, Ordering::Release);
+        self.state.store(THERE, Ordering::Release);
+        true
     }
 }
 
@@ -205,16 +225,13 @@ impl Slot {
         }
     }
 
-    /// The hook that stands for a disposition. With the lock.
+    /// The hook that stands for a disposition. Async-signal-safe: who comes in
+    /// between writes the same down a second time, which does no harm.
     pub(super) fn hook_for(&self, action: &Action) -> Option<usize> {
         let found = self.wanted.iter().position(|entry| entry.get().as_ref() == Some(action));
         let number = match found {
             Some(number) => number,
-            None => {
-                let number = self.wanted.iter().position(|entry| entry.get().is_none())?;
-                self.wanted.get(number)?.set(action);
-                number
-            }
+            None => self.wanted.iter().position(|entry| entry.take(action))?,
         };
         // The application has set it (again).
         self.wanted.get(number)?.is_spent.store(false, Ordering::Release);
