@@ -16,6 +16,7 @@
 mod apply;
 mod calls;
 mod collect;
+mod mend;
 mod renew;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,7 @@ use crate::knote::alarms::Alarms;
 use crate::knote::ready::Ready;
 use crate::knote::table::Table;
 use crate::sync::{AtomicBool, Ordering};
-use crate::sys::{Bell, Descriptor, Mutex, Platform};
+use crate::sys::{self, Bell, Descriptor, Mutex, Platform};
 use calls::Calls;
 use parking_lot::lock_api::MappedMutexGuard;
 
@@ -87,10 +88,10 @@ pub(crate) struct Queue<P: Platform> {
     home: u32,
     /// The bell as last set, and not yet taken by a wait.
     bell: Bell,
-    /// Threads that have let go of the lock to ring. Until they are back
-    /// nobody else sets the bell.
-    ringers: u32,
-    /// A wait has taken the bell's hint while they were out.
+    /// The thread that has let go of the lock to ring. Until it is back nobody
+    /// else sets the bell.
+    ringer: Option<u32>,
+    /// A wait has taken the bell's hint while it was out.
     taken: bool,
     /// What the platform's alarm is set to.
     alarm: Option<Moment>,
@@ -133,7 +134,7 @@ impl<P: Platform> Queue<P> {
             port,
             home,
             bell: Bell::Rest,
-            ringers: 0,
+            ringer: None,
             taken: false,
             alarm: None,
             scan: 0,
@@ -164,7 +165,7 @@ impl<P: Platform> Queue<P> {
             self.port.alarm(first)?;
             self.alarm = first;
         }
-        if self.ringers > 0 || self.roused {
+        if self.ringer.is_some() || self.roused {
             return Ok(false);
         }
         let bell = match (self.ready.is_empty(), self.bell, wake) {
@@ -174,7 +175,7 @@ impl<P: Platform> Queue<P> {
             // will find it. Held: every one does.
             (false, Bell::Ring | Bell::Hold, _) => return Ok(false),
             (false, Bell::Rest, Wake::One) => {
-                self.ringers = 1;
+                self.ringer = Some(sys::thread_mark());
                 return Ok(true);
             }
             (false, Bell::Rest, Wake::All) => Bell::Hold,
@@ -188,7 +189,7 @@ impl<P: Platform> Queue<P> {
     /// The ringer is back. If it could not ring, the next call with a good
     /// number will.
     fn rung(&mut self, done: bool) -> Result<()> {
-        self.ringers = 0;
+        self.ringer = None;
         let taken = core::mem::replace(&mut self.taken, false);
         if !done {
             return Ok(());
@@ -204,7 +205,7 @@ impl<P: Platform> Queue<P> {
     /// A wait has taken the bell's hint. A ring is over with that; a hold goes
     /// on.
     fn bell_taken(&mut self) {
-        if self.ringers > 0 {
+        if self.ringer.is_some() {
             self.taken = true;
         } else if self.bell == Bell::Ring {
             self.bell = Bell::Rest;
@@ -307,7 +308,7 @@ impl<P: Platform> Home<P> {
     /// The tenant leaves, unless some thread is out ringing its bell.
     pub(crate) fn clear(&self) -> Option<Queue<P>> {
         let mut room = self.room.lock();
-        let leaves = room.queue.as_ref().is_some_and(|queue| queue.ringers == 0);
+        let leaves = room.queue.as_ref().is_some_and(|queue| queue.ringer.is_none());
         if !leaves {
             return None;
         }
@@ -441,8 +442,23 @@ fn ring<P: Platform>(
 pub(crate) type Astray<P> = fn(Descriptor, &mut <P as Platform>::Found, usize);
 
 /// A call of kevent() on the queue that lives here as `tenant` and is known to
-/// the caller by `number`.
+/// the caller by `number`. A thread may leave it wherever it is, by a longjmp
+/// out of a signal handler: the queue is mended then.
 pub(crate) fn kevent<P: Platform, C: Caller>(
+    home: &Home<P>,
+    tenant: u32,
+    number: Descriptor,
+    caller: &mut C,
+    astray: Astray<P>,
+) -> core::result::Result<usize, Stop> {
+    P::unless_left(
+        &mut (home, caller),
+        |(home, _)| home.left(),
+        |(home, caller)| call(home, tenant, number, *caller, astray),
+    )
+}
+
+fn call<P: Platform, C: Caller>(
     home: &Home<P>,
     tenant: u32,
     number: Descriptor,

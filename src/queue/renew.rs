@@ -90,7 +90,7 @@ impl<P: Platform> Queue<P> {
     pub(crate) fn renew(&mut self, numbers: &[Descriptor]) -> Result<()> {
         // Not at once again, whatever comes of it.
         self.haunts = 0;
-        if self.ringers > 0 {
+        if self.ringer.is_some() {
             // A thread is on its way to the old bell.
             return Err(Errno::EAGAIN);
         }

@@ -102,7 +102,7 @@ fn start() -> Result<&'static Registry<Native>> {
     if let Some(registry) = REGISTRY.get() {
         return Ok(registry);
     }
-    sys::disown(holders);
+    sys::disown(holders, CLOSE_IN_CHILDREN.load(Ordering::Relaxed));
     HANDLED.store(false, Ordering::Relaxed);
     REGISTRY.start(Registry::renew, Registry::new)
 }
@@ -114,15 +114,16 @@ static HANDLED: AtomicBool = AtomicBool::new(false);
 /// back what it inherited.
 fn start_child() {
     let holders = sys::holders_until_now();
-    let Some(parent) = REGISTRY.inherited() else { return };
+    if REGISTRY.inherited().is_none() {
+        return;
+    }
     if HANDLED.load(Ordering::Relaxed) {
         // Without memory it stays as it is, until the next call.
         let _ = start();
     } else if CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
         // libc does not know of this fork: another thread may have been inside
         // malloc(). So memory is left to kqueue(), which needs some.
-        parent.close_numbers();
-        sys::disown(holders);
+        sys::disown(holders, true);
     }
 }
 
@@ -146,9 +147,6 @@ extern "C" fn in_forked_child() {
     HANDLED.store(true, Ordering::Relaxed);
     if !CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
         return;
-    }
-    if let Some(inherited) = REGISTRY.inherited() {
-        inherited.close_numbers();
     }
     sys::disown_in_handler();
 }
@@ -297,6 +295,7 @@ impl<P: Platform> Registry<P> {
     ) -> Result<()> {
         let no_memory = |_| Errno::ENOMEM;
         self.numbers.prepare(number)?;
+        sys::remember(number)?;
         // The kernel gave the number out: whatever had it has been closed.
         if let Some(last) = self.numbers.get(number) {
             self.numbers.set(number, None);
@@ -433,6 +432,7 @@ impl<P: Platform> Registry<P> {
             return Ok(false);
         }
         self.numbers.prepare(number)?;
+        sys::remember(number)?;
         resident.numbers.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         resident.numbers.push(number);
         resident.state = State::Alive;
@@ -545,26 +545,11 @@ impl<P: Platform> Registry<P> {
         home.and_then(|home| home.visit(|queue| queue.port().answers_to(number))) == Some(true)
     }
 
-    /// In a forked child: closes the numbers, which natively would not be open
-    /// here. One that is something else by now is left alone. Takes no lock, for
-    /// its holder may not be there, and no memory.
-    fn close_numbers(&self) {
-        self.numbers.for_each(|number, _| {
-            self.numbers.set(number, None);
-            if sys::descriptor_state(number) == DescriptorState::Queue {
-                P::close(number);
-            }
-        });
-    }
-
     /// In a forked child, at its first call: gives back the memory of what it
     /// inherited, and begins anew. `false`: a thread that the child does not
     /// have was changing the registry at the fork, and it is as it was left. A
     /// home that such a thread had locked is never used again.
     fn renew(&'static self) -> bool {
-        if CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
-            self.close_numbers();
-        }
         let Some(mut roster) = self.roster.try_lock() else { return false };
         self.owner.store(sys::process_id(), Ordering::Relaxed);
         self.numbers.for_each(|number, _| self.numbers.set(number, None));

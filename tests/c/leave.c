@@ -1,225 +1,234 @@
 /*
- * Who waits in a queue leaves it otherwise than by its return: cancelled, with
- * its thread, with the process. What stays behind is whole.
+ * A thread that leaves kevent() by a longjmp out of a signal handler, wherever
+ * in the call it is: on BSD it is in the kernel then, and nothing comes of it.
  */
 #include "io.h"
 
-#include <dlfcn.h>
+#include <setjmp.h>
 #include <signal.h>
 
-#define SLEEPERS 6
+#ifndef __GLIBC__
+#define GLIBC_ONLY SKIP("only glibc tells of a longjmp")
+#else
+#define GLIBC_ONLY ((void)0)
+#endif
+
+#define READ_ADD(kq, fd, flags)                                               \
+	CHANGE(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), 0, 0, NULL)
+
+enum { JUMPS = 2000, USERS = 8, TIMER = 100 };
+
+static sigjmp_buf out;
+static volatile sig_atomic_t inside;
+static atomic_int jumps;
+static pthread_t jumper;
+static atomic_bool over;
 
 static void
-add_user(int kq, uintptr_t ident, unsigned flags)
+jump(int sig)
 {
-	CHANGE(kq, ident, EVFILT_USER, EV_ADD | flags, 0, 0, NULL);
-}
-
-static void
-trigger(int kq, uintptr_t ident)
-{
-	CHANGE(kq, ident, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
-}
-
-TEST(of_cancelled_and_others_each_of_the_others_is_served)
-{
-	struct sleeper sleepers[SLEEPERS];
-	int i, round, kq = new_queue();
-	void *result;
-	for (i = 0; i < SLEEPERS; i++)
-		add_user(kq, (uintptr_t)i, EV_CLEAR);
-	for (round = 0; round < 10; round++) {
-		for (i = 0; i < SLEEPERS; i++)
-			sleeper_start(&sleepers[i], kq);
-		/* Every other one, also those that the kernel wakes first. */
-		for (i = round % 2; i < SLEEPERS; i += 2)
-			CHECK_EQ(pthread_cancel(sleepers[i].thread), 0);
-		for (i = round % 2; i < SLEEPERS; i += 2) {
-			CHECK_EQ(pthread_join(sleepers[i].thread, &result), 0);
-			CHECK(result == PTHREAD_CANCELED);
-		}
-		for (i = 0; i < SLEEPERS / 2; i++)
-			trigger(kq, (uintptr_t)i);
-		for (i = 1 - round % 2; i < SLEEPERS; i += 2)
-			CHECK_EQ(sleeper_join(&sleepers[i]).filter,
-			    EVFILT_USER);
-		expect_none(kq);
-		CHECK(!readable(kq));
-	}
-	CHECK_EQ(close(kq), 0);
-}
-
-/* Cancelled at any moment, on the way in or out: the event is for one of the
- * others, or for the one who comes next. */
-TEST(cancelled_at_any_moment_no_event_is_lost)
-{
-	struct sleeper s;
-	int round, fds[2], kq = new_queue();
-	void *result;
-	NOT_UNDER_VALGRIND("a thread is cancelled where it pleases");
-	unix_pair(fds);
-	add_user(kq, 1, EV_CLEAR);
-	CHANGE(kq, (uintptr_t)fds[0], EVFILT_READ, EV_ADD | EV_CLEAR, 0, 0,
-	    NULL);
-	for (round = 0; round < 300; round++) {
-		struct timespec later = {0, round % 60 * 1000};
-		int filter = round % 2 == 0 ? EVFILT_USER : EVFILT_READ;
-		struct kevent got;
-		memset(&s, 0, sizeof s);
-		s.kq = kq;
-		CHECK_EQ(pthread_create(&s.thread, NULL, sleeper_main, &s), 0);
-		if (round % 3 != 0)
-			WAIT_FOR(is_asleep(atomic_load(&s.tid)));
-		if (filter == EVFILT_USER)
-			trigger(kq, 1);
-		else
-			put(fds[1], 1);
-		nanosleep(&later, NULL);
-		CHECK_EQ(pthread_cancel(s.thread), 0);
-		CHECK_EQ(pthread_join(s.thread, &result), 0);
-		if (result == PTHREAD_CANCELED)
-			got = next_event(kq);
-		else
-			got = s.event;
-		CHECK_EQ(got.filter, filter);
-		if (filter == EVFILT_READ)
-			take(fds[0], 1);
-		expect_none(kq);
-	}
-	close_pair(fds);
-	CHECK_EQ(close(kq), 0);
+	(void)sig;
+	if (!inside)
+		return;
+	inside = 0;
+	atomic_fetch_add(&jumps, 1);
+	siglongjmp(out, 1);
 }
 
 static void *
-wait_and_exit(void *arg)
+pester(void *arg)
 {
-	struct kevent k = next_event(*(int *)arg);
-	/* Not back to the caller of the thread's function. */
-	pthread_exit((void *)k.ident);
-}
-
-TEST(a_thread_that_ends_leaves_the_others_their_events)
-{
-	struct sleeper sleepers[SLEEPERS];
-	pthread_t ending;
-	int i, kq = new_queue();
-	void *ident;
-	add_user(kq, 5, EV_CLEAR);
-	CHECK_EQ(pthread_create(&ending, NULL, wait_and_exit, &kq), 0);
-	trigger(kq, 5);
-	CHECK_EQ(pthread_join(ending, &ident), 0);
-	CHECK_EQ((uintptr_t)ident, 5);
-	for (i = 0; i < SLEEPERS; i++) {
-		add_user(kq, (uintptr_t)i, EV_CLEAR);
-		sleeper_start(&sleepers[i], kq);
-	}
-	for (i = 0; i < SLEEPERS; i++)
-		trigger(kq, (uintptr_t)i);
-	for (i = 0; i < SLEEPERS; i++)
-		sleeper_join(&sleepers[i]);
-	expect_none(kq);
-	CHECK_EQ(close(kq), 0);
-}
-
-/* The process ends while threads wait, change and trigger. */
-
-static int exit_queue;
-
-static void *
-stir(void *arg)
-{
-	uintptr_t i;
+	unsigned spin = 1;
 	(void)arg;
-	for (i = 0;; i++) {
-		add_user(exit_queue, i % 8, EV_CLEAR);
-		trigger(exit_queue, i % 8);
+	while (!atomic_load(&over)) {
+		volatile unsigned i;
+		CHECK_EQ(pthread_kill(jumper, SIGUSR1), 0);
+		spin = spin * 1103515245 + 12345;
+		for (i = spin >> 16 & 0xfff; i > 0; i--)
+			;
 	}
 	return NULL;
 }
 
-/* In the middle of exit() the queue still works. */
+struct work {
+	int kq, in, out;
+};
+
+/* One call, which a jump may end anywhere. */
 static void
-use_at_exit(void)
+work(const struct work *w, unsigned turn)
 {
-	int kq = new_queue();
-	add_user(exit_queue, 99, EV_ONESHOT);
-	trigger(exit_queue, 99);
-	add_user(kq, 1, EV_CLEAR);
-	trigger(kq, 1);
-	EXPECT(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
-	CHECK_EQ(close(kq), 0);
+	struct kevent k[USERS + 4], c[2];
+	uintptr_t user = 1 + turn % USERS;
+	char byte;
+	inside = 1;
+	switch (turn % 7) {
+	case 0:
+		EV_SET(&c[0], user, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+		kevent(w->kq, c, 1, NULL, 0, NULL);
+		break;
+	case 1:
+		EV_SET(&c[0], user, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+		kevent(w->kq, c, 1, k, 1, &no_wait);
+		break;
+	case 2:
+		EV_SET(&c[0], (uintptr_t)w->in, EVFILT_READ, EV_DISABLE, 0, 0,
+		    NULL);
+		EV_SET(&c[1], (uintptr_t)w->in, EVFILT_READ, EV_ENABLE, 0, 0,
+		    NULL);
+		kevent(w->kq, c, 2, NULL, 0, NULL);
+		break;
+	case 3:
+		EV_SET(&c[0], TIMER, EVFILT_TIMER, EV_ADD, NOTE_USECONDS, 50,
+		    NULL);
+		kevent(w->kq, c, 1, NULL, 0, NULL);
+		break;
+	case 4:
+		EV_SET(&c[0], user + 50, EVFILT_USER, EV_ADD, 0, 0, NULL);
+		EV_SET(&c[1], user + 50, EVFILT_USER, EV_DELETE, 0, 0, NULL);
+		kevent(w->kq, c, 2, NULL, 0, NULL);
+		break;
+	default:
+		kevent(w->kq, NULL, 0, k, USERS + 4, &no_wait);
+	}
+	inside = 0;
+	while (turn % 16 == 0 && read(w->in, &byte, 1) == 1)
+		;
+	if (turn % 16 == 8 && write(w->out, "x", 1) == -1)
+		CHECK_EQ(errno, EAGAIN);
 }
 
+/* Everything works as if nobody had ever left. */
 static void
-start_for_exit(struct sleeper sleepers[2])
+still_works(const struct work *w)
 {
-	pthread_t stirring;
-	int i, parked = new_queue();
-	exit_queue = new_queue();
-	for (i = 0; i < 2; i++)
-		sleeper_start(&sleepers[i], parked);
-	CHECK_EQ(pthread_create(&stirring, NULL, stir, NULL), 0);
-	CHECK_EQ(next_event(exit_queue).filter, EVFILT_USER);
-}
-
-TEST(exit_ends_the_process_while_threads_wait)
-{
+	struct timespec ts = ms_to_ts(GENEROUS_MS);
+	struct kevent k;
+	char bytes[64];
 	int i;
-	for (i = 0; i < 30; i++) {
-		pid_t pid = fork();
-		CHECK(pid >= 0);
-		if (pid == 0) {
-			static struct sleeper sleepers[2];
-			start_for_exit(sleepers);
-			CHECK_EQ(atexit(use_at_exit), 0);
-			if (i % 3 == 0)
-				_exit(0);
-			exit(0);
-		}
-		wait_child(pid);
+	while (read(w->in, bytes, sizeof bytes) > 0)
+		;
+	CHANGE(w->kq, TIMER, EVFILT_TIMER, EV_ADD, NOTE_SECONDS, 1000, NULL);
+	CHANGE(w->kq, (uintptr_t)w->in, EVFILT_READ, EV_ENABLE, 0, 0, NULL);
+	for (i = 0; i < USERS; i++)
+		CHECK(change(w->kq, 51 + (uintptr_t)i, EVFILT_USER, EV_DELETE,
+		    0, 0, NULL) == 0 || errno == ENOENT);
+	/* What was pending is told now, once. */
+	while (kevent(w->kq, NULL, 0, &k, 1, &no_wait) == 1)
+		CHECK(k.filter == EVFILT_USER || k.filter == EVFILT_TIMER);
+	expect_none(w->kq);
+	CHECK(!readable(w->kq));
+	for (i = 0; i < USERS; i++) {
+		CHANGE(w->kq, 1 + (uintptr_t)i, EVFILT_USER, 0, NOTE_TRIGGER, 0,
+		    NULL);
+		CHECK(readable(w->kq));
+		CHECK_EQ(kevent(w->kq, NULL, 0, &k, 1, &ts), 1);
+		CHECK_EQ(k.filter, EVFILT_USER);
+		CHECK_EQ(k.ident, 1 + i);
+		expect_none(w->kq);
 	}
+	CHECK_EQ(write(w->out, "abc", 3), 3);
+	CHECK_EQ(kevent(w->kq, NULL, 0, &k, 1, &ts), 1);
+	CHECK_EQ(k.filter, EVFILT_READ);
+	CHECK_EQ(k.data, 3);
+	CHECK_EQ(read(w->in, bytes, sizeof bytes), 3);
+	CHANGE(w->kq, TIMER, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, 5, NULL);
+	CHECK_EQ(kevent(w->kq, NULL, 0, &k, 1, &ts), 1);
+	CHECK_EQ(k.filter, EVFILT_TIMER);
+	expect_none(w->kq);
 }
 
-static void *
-outlive_main(void *arg)
+static void
+prepare(struct work *w)
 {
-	CHECK_EQ(pthread_join(*(pthread_t *)arg, NULL), 0);
-	use_at_exit();
-	exit(0);
+	int ends[2], i;
+	w->kq = new_queue();
+	pipe_pair(ends);
+	set_nonblocking(ends[0]);
+	set_nonblocking(ends[1]);
+	w->in = ends[0];
+	w->out = ends[1];
+	READ_ADD(w->kq, w->in, 0);
+	CHANGE(w->kq, TIMER, EVFILT_TIMER, EV_ADD, NOTE_SECONDS, 1000, NULL);
+	for (i = 1; i <= USERS; i++)
+		CHANGE(w->kq, (uintptr_t)i, EVFILT_USER, EV_ADD | EV_CLEAR, 0,
+		    0, NULL);
+	/* Room for those that come and go: no call that is left allocates. */
+	for (i = 1; i <= 2 * USERS; i++)
+		CHANGE(w->kq, 50 + (uintptr_t)i, EVFILT_USER, EV_ADD, 0, 0,
+		    NULL);
+	for (i = 1; i <= 2 * USERS; i++)
+		CHANGE(w->kq, 50 + (uintptr_t)i, EVFILT_USER, EV_DELETE, 0, 0,
+		    NULL);
+}
+
+static void
+finish(const struct work *w)
+{
+	CHECK_EQ(close(w->in), 0);
+	CHECK_EQ(close(w->out), 0);
+	CHECK_EQ(close(w->kq), 0);
+}
+
+static void
+jump_out_of(const struct work *w)
+{
+	struct sigaction action;
+	volatile unsigned turn = 0;
+	pthread_t pesterer;
+	memset(&action, 0, sizeof action);
+	action.sa_handler = jump;
+	CHECK_EQ(sigaction(SIGUSR1, &action, NULL), 0);
+	jumper = pthread_self();
+	CHECK_EQ(pthread_create(&pesterer, NULL, pester, NULL), 0);
+	sigsetjmp(out, 1);
+	while (atomic_load(&jumps) < JUMPS)
+		work(w, ++turn);
+	atomic_store(&over, true);
+	CHECK_EQ(pthread_join(pesterer, NULL), 0);
+}
+
+TEST(anywhere_in_a_call_leaves_the_queue_usable)
+{
+	struct work w;
+	GLIBC_ONLY;
+	prepare(&w);
+	jump_out_of(&w);
+	still_works(&w);
+	finish(&w);
+}
+
+/* Threads that share the queue neither hang nor miss a trigger. */
+static void *
+share(void *arg)
+{
+	const struct work *w = arg;
+	while (!atomic_load(&over)) {
+		struct timespec ts = ms_to_ts(1);
+		struct kevent k[4];
+		CHECK(kevent(w->kq, NULL, 0, k, 4, &ts) >= 0);
+		CHANGE(w->kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+	}
 	return NULL;
 }
 
-TEST(the_first_thread_may_end_before_the_others)
+TEST(anywhere_in_a_call_does_not_stop_the_other_threads)
 {
-	pid_t pid = fork();
-	CHECK(pid >= 0);
-	if (pid == 0) {
-		static struct sleeper sleepers[2];
-		static pthread_t first;
-		pthread_t other;
-		first = pthread_self();
-		start_for_exit(sleepers);
-		CHECK_EQ(pthread_create(&other, NULL, outlive_main, &first),
-		    0);
-		pthread_exit(NULL);
-	}
-	wait_child(pid);
-}
-
-/* Threads and handlers point into the library: it stays. */
-TEST(dlclose_with_queues_open_leaves_them_be)
-{
-	struct sleeper sleeper;
-	int i, kq = new_queue();
-	void *library = dlopen("libkqueue.so.0", RTLD_NOW | RTLD_NOLOAD);
-	if (library == NULL)
-		SKIP("the library is not a shared one here");
-	add_user(kq, 1, EV_CLEAR);
-	sleeper_start(&sleeper, kq);
-	for (i = 0; i < 3; i++)
-		CHECK_EQ(i == 0 ? dlclose(library) : dlclose(dlopen(
-		    "libkqueue.so.0", RTLD_NOW)), 0);
-	trigger(kq, 1);
-	CHECK_EQ(sleeper_join(&sleeper).ident, 1);
-	CHECK_EQ(close(kq), 0);
+	struct work w;
+	pthread_t sharer[2];
+	sigset_t set;
+	int i;
+	GLIBC_ONLY;
+	prepare(&w);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	CHECK_EQ(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+	for (i = 0; i < 2; i++)
+		CHECK_EQ(pthread_create(&sharer[i], NULL, share, &w), 0);
+	CHECK_EQ(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
+	jump_out_of(&w);
+	for (i = 0; i < 2; i++)
+		CHECK_EQ(pthread_join(sharer[i], NULL), 0);
+	still_works(&w);
+	finish(&w);
 }

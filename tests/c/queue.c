@@ -1884,6 +1884,110 @@ TEST(queues_closed_in_batches_leave_nothing_behind)
 	check_growth(fds, kib);
 }
 
+/* With one that lives all the while, and its dups. */
+TEST(fifty_thousand_queues_leave_nothing_behind)
+{
+	long kib = 0;
+	int i, fds, kept = new_queue();
+	int rounds = getenv("KQUEUE_VALGRIND") == NULL ? 50000 : 1000;
+	USER_ADD(kept, 1, EV_CLEAR);
+	fds = descriptors();
+	for (i = 0; i < rounds; i++) {
+		int kq, copy;
+		if (i == rounds / 10)
+			kib = resident_kib();
+		kq = new_queue();
+		if (i % 4 == 0) {
+			/* The first number goes, the other one is the last. */
+			copy = dup(kq);
+			CHECK(copy >= 0);
+			CHECK_EQ(close(kq), 0);
+			kq = copy;
+			USER_ADD(kq, 2, EV_CLEAR);
+		}
+		if (i % 64 == 0) {
+			copy = dup(kept);
+			TRIGGER(copy, 1);
+			CHECK_EQ(close(copy), 0);
+			EXPECT_USER(kept, 1, EV_CLEAR);
+		}
+		CHECK_EQ(close(kq), 0);
+	}
+	check_growth(fds, kib);
+	expect_none(kept);
+	CHECK_EQ(close(kept), 0);
+}
+
+/* What the application misses of dead queues, its signals, it gets back at the
+ * next kqueue(): of all of them. */
+TEST(many_queues_that_are_missed_are_found_dead_at_once)
+{
+	enum { QUEUES = 200 };
+	int q[QUEUES], i, fds = descriptors(), kq;
+	struct sigaction action;
+	for (i = 0; i < QUEUES; i++) {
+		q[i] = new_queue();
+		CHANGE(q[i], SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+	}
+	for (i = 0; i < QUEUES; i++)
+		CHECK_EQ(close(q[i]), 0);
+	kq = new_queue();
+	CHECK(descriptors() <= fds + KEPT_FOR_REUSE);
+	CHECK_EQ(sigaction(SIGUSR1, NULL, &action), 0);
+	CHECK(action.sa_handler == SIG_DFL);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* To find out whose dup a number is, the library asks every queue. */
+TEST(looking_for_a_dup_wakes_nobody)
+{
+	enum { QUEUES = 20 };
+	struct epoll_event ee = {.events = EPOLLIN | EPOLLET};
+	int q[QUEUES], copy[QUEUES], i, ep = epoll_create1(EPOLL_CLOEXEC);
+	CHECK(ep >= 0);
+	for (i = 0; i < QUEUES; i++) {
+		q[i] = new_queue();
+		copy[i] = dup(q[i]);
+		CHECK(copy[i] >= 0);
+		CHECK_EQ(epoll_ctl(ep, EPOLL_CTL_ADD, q[i], &ee), 0);
+		CHECK_EQ(epoll_ctl(ep, EPOLL_CTL_ADD, copy[i], &ee), 0);
+	}
+	for (i = 0; i < QUEUES; i++)
+		expect_none(copy[i]);
+	CHECK_EQ(epoll_wait(ep, &ee, 1, 0), 0);
+	for (i = 0; i < QUEUES; i++) {
+		EXPECT_QUIET(q[i]);
+		CHECK_EQ(close(q[i]), 0);
+		CHECK_EQ(close(copy[i]), 0);
+	}
+	CHECK_EQ(close(ep), 0);
+}
+
+TEST(dups_closed_one_by_one_keep_the_queue_to_the_last)
+{
+	enum { COPIES = 20 };
+	int copy[COPIES], i, j, kq = new_queue();
+	USER_ADD(kq, 1, EV_CLEAR);
+	for (i = 0; i < COPIES; i++) {
+		copy[i] = dup(kq);
+		CHECK(copy[i] >= 0);
+	}
+	CHECK_EQ(close(kq), 0);
+	for (i = 0; i < COPIES; i++) {
+		/* Dead queues are looked for meanwhile. */
+		for (j = 0; j < 40; j++)
+			CHECK_EQ(close(new_queue()), 0);
+		if (i % 2 == 0)
+			TRIGGER(copy[i], 1);
+		else
+			TRIGGER(copy[COPIES - 1], 1);
+		EXPECT_USER(copy[COPIES - 1], 1, EV_CLEAR);
+		CHECK_EQ(close(copy[i]), 0);
+		CHECK_FAILS(change(copy[i], 1, EVFILT_USER, 0, NOTE_TRIGGER, 0,
+		    NULL), EBADF);
+	}
+}
+
 /* Out of descriptors, kqueue() says so; what is closed makes room again. */
 static void
 exhaust_descriptors(void)

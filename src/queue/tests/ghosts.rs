@@ -164,8 +164,8 @@ fn a_renewal_that_cannot_be_had_leaves_all_as_it_was() {
 fn no_renewal_comes_between_a_ringer_and_its_bell() {
     let rig = Rig::new();
     ghost(&rig, 3, 0);
-    rig.home.visit(|queue| queue.ringers = 1);
+    rig.home.visit(|queue| queue.ringer = Some(1));
     assert_eq!(rig.home.visit(|queue| queue.renew(&[rig.number])), Some(Err(Errno::EAGAIN)));
-    rig.home.visit(|queue| queue.ringers = 0);
+    rig.home.visit(|queue| queue.ringer = None);
     assert_eq!(rig.home.visit(|queue| queue.renew(&[rig.number])), Some(Ok(())));
 }

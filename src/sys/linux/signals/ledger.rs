@@ -26,6 +26,13 @@ struct Ledger {
     nodes: [usize; SIGNALS],
 }
 
+/// Gives back the ledger, if the calling thread has it and leaves its call.
+pub(super) fn reclaim() {
+    if let Some(ledger) = LEDGER.get() {
+        crate::sys::reclaim(ledger, |_| ());
+    }
+}
+
 impl Ledger {
     const fn new() -> Ledger {
         Ledger {

@@ -319,6 +319,11 @@ pub(super) fn interrupted_in_vain() -> bool {
     mark::is_in_vain()
 }
 
+/// The calling thread leaves its call for good.
+pub(super) fn reclaim() {
+    ledger::reclaim();
+}
+
 /// A forked child gets the application's own dispositions back.
 /// Async-signal-safe.
 pub(crate) fn in_forked_child() {
