@@ -471,8 +471,10 @@ impl<P: Platform> Queue<P> {
             }
             return;
         }
-        // A hint that came with this wait tells that the number is the same.
-        if seen.is_none() && !is_same(knote, &mut self.port) {
+        // A hint that came with this wait tells that the number is the same, if
+        // there is something to show for it.
+        let in_doubt = seen.is_none() || (report.data <= 0 && !report.eof);
+        if in_doubt && !is_same(knote, &mut self.port) {
             let _ = self.delete(slot);
             return;
         }

@@ -93,6 +93,9 @@ pub(crate) struct Queue<P: Platform> {
     alarm: Option<Moment>,
     /// The number of the present scan: at most one event a knote in each.
     scan: u32,
+    /// It is, or was, known by more than one number: then one of them may be
+    /// another queue's by now while this one lives.
+    has_dups: bool,
     /// How many knotes the platform must attend to before a thread sleeps.
     careful: u32,
     /// Its waiters are being woken because a number of it goes: the bell is
@@ -118,6 +121,7 @@ impl<P: Platform> Queue<P> {
             ringing: Ringing::new(),
             alarm: None,
             scan: 0,
+            has_dups: false,
             careful: 0,
             roused: false,
             gone: 0,
@@ -168,6 +172,11 @@ impl<P: Platform> Queue<P> {
         // What came onto the list since, or stayed there because the one who
         // took the hint had no room, is announced to everybody.
         self.settle(Wake::All).map(|_| ())
+    }
+
+    /// It has been found under one more number.
+    pub(crate) fn note_dup(&mut self) {
+        self.has_dups = true;
     }
 
     /// Its waiters have been woken: the bell is what the list says again.

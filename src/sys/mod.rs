@@ -586,7 +586,7 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
 
     /// Takes the next hint out of what was found. There can be more of them
     /// than the wait counted, where one thing found stands for many. `None`:
-    /// that was all. EBADF: what was found is not this queue's.
+    /// that was all. EBADF: what was found is not this queue's, and still there.
     fn next_hint(&mut self, found: &mut Self::Found) -> Result<Option<Hint>>;
 }
 
