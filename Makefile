@@ -1,8 +1,10 @@
 # GNU make. What is here calls cargo, or a script of ci/ that runs by hand too.
 #
-#   make                  build the shared library and the archive
+#   make                  build the shared library, the archive, and the library
+#                         for LD_PRELOAD
 #   make check            every test; PROFILE=debug (as by default) or release
 #   make demo             build, install aside, serve real clients
+#   make soak             everything at random; MINUTES= SEED= ROUND= PRELOAD=
 #   make bench            the cost table; OTHER=path of another library, ARGS=
 #   make install          PREFIX= LIBDIR= INCLUDEDIR= DESTDIR= PROFILE=
 #   make uninstall        removes what install put there, and nothing else
@@ -37,6 +39,7 @@ file = $(soname).$(word 1,$(numbers)).$(word 2,$(numbers))
 lib = $(DESTDIR)$(LIBDIR)
 include = $(DESTDIR)$(INCLUDEDIR)/kqueue
 pc = $(lib)/pkgconfig/libkqueue.pc
+preload = $(lib)/libkqueue-preload.so
 
 # Tests and scripts call make themselves, with variables of their own.
 MAKEOVERRIDES =
@@ -52,6 +55,7 @@ install: build
 	ln -sf $(file) "$(lib)/$(soname)"
 	ln -sf $(soname) "$(lib)/libkqueue.so"
 	$(INSTALL) -m 644 "$(out)/libkqueue.a" "$(lib)/libkqueue.a"
+	$(INSTALL) -m 755 "$(out)/libkqueue_preload.so" "$(preload)"
 	$(INSTALL) -m 644 include/sys/event.h "$(include)/sys/event.h"
 	sed -e 's|@PREFIX@|$(PREFIX)|' \
 	    -e 's|@LIBDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))|' \
@@ -62,7 +66,7 @@ install: build
 # The two directories that are ours alone go when they are empty.
 uninstall:
 	rm -f "$(lib)/libkqueue.so" "$(lib)/$(soname)" "$(lib)/$(file)" \
-	    "$(lib)/libkqueue.a" "$(include)/sys/event.h" "$(pc)"
+	    "$(lib)/libkqueue.a" "$(preload)" "$(include)/sys/event.h" "$(pc)"
 	rmdir "$(include)/sys" "$(include)" 2>/dev/null || :
 
 # Here the default is debug: it has the assertions.
@@ -74,6 +78,10 @@ check:
 demo:
 	ci/demo.sh
 
+soak:
+	MINUTES="$(MINUTES)" SEED="$(SEED)" ROUND="$(ROUND)" \
+	    PRELOAD="$(PRELOAD)" ci/soak.sh
+
 bench:
 	OTHER="$(OTHER)" ARGS="$(ARGS)" ci/bench.sh
 
@@ -83,4 +91,4 @@ header:
 clean:
 	$(CARGO) clean
 
-.PHONY: all build install uninstall check demo bench header clean
+.PHONY: all build install uninstall check demo soak bench header clean

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the release library and the benchmark, and prints its table.
+# Builds the release library and the benchmark, and prints its table; then what
+# close() costs through the preload library.
 #
 #	ci/bench.sh [option ...] [case ...]	as benches/README.md tells
 #
@@ -24,6 +25,7 @@ target=${CARGO_TARGET_DIR:-target}
 set -f
 # shellcheck disable=SC2086
 set -- ${ARGS-} "$@"
+preload=
 
 case " $* " in
 # Neither of these measures a library.
@@ -32,6 +34,7 @@ case " $* " in
 	if [ -z "$lib" ]; then
 		cargo build --release
 		lib=$target/release/libkqueue.so
+		preload=$target/release/libkqueue_preload.so
 	fi
 	set -- -l "$lib" ${other:+-o "$other"} "$@"
 	;;
@@ -41,4 +44,15 @@ mkdir -p "$target/bench"
 set +f
 ${CC:-cc} -std=c11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -o "$target/bench/bench" \
 	benches/*.c -ldl -lpthread
-exec "$target/bench/bench" "$@"
+[ -n "$preload" ] || exec "$target/bench/bench" "$@"
+
+status=0
+"$target/bench/bench" "$@" || status=$?
+${CC:-cc} -std=c11 -D_GNU_SOURCE -O2 -g -Wall -Wextra \
+	-o "$target/bench/close" benches/preload/close.c -ldl
+case $preload in
+/*) ;;
+*) preload=$PWD/$preload ;;
+esac
+LD_PRELOAD=$preload "$target/bench/close" "$lib" || status=$?
+exit $status

@@ -17,7 +17,7 @@ esac
 # The build script leaves the header in a directory that only cargo can name;
 # it does so in a message of each build, also of one with nothing to do. Among
 # those of the packages we depend on, ours is the one that comes from a path.
-messages=$(cargo build --message-format=json-render-diagnostics)
+messages=$(cargo build --package kqueue --message-format=json-render-diagnostics)
 out=$(printf '%s\n' "$messages" |
 	grep '"reason":"build-script-executed"' |
 	grep '"package_id":"path+file:' |

@@ -34,6 +34,44 @@ const SYMBOLS: [&str; 7] = [
     "libkqueue_init",
 ];
 
+/// What the preload library stands before, and the one symbol by which the two
+/// libraries meet. The functions with lists of arguments are in assembly.
+const PRELOAD_SYMBOLS: [&str; 33] = [
+    "__sysv_signal",
+    "bsd_signal",
+    "close",
+    "close_range",
+    "closedir",
+    "closefrom",
+    "dup2",
+    "dup3",
+    "execl",
+    "execle",
+    "execlp",
+    "execv",
+    "execve",
+    "execveat",
+    "execvp",
+    "execvpe",
+    "fclose",
+    "fexecve",
+    "freopen",
+    "freopen64",
+    "libkqueue_preload_attach",
+    "pclose",
+    "popen",
+    "posix_spawn",
+    "posix_spawnp",
+    "sigaction",
+    "sigignore",
+    "siginterrupt",
+    "signal",
+    "sigset",
+    "ssignal",
+    "system",
+    "sysv_signal",
+];
+
 /// No program here takes a second; one that hangs is ended by SIGALRM.
 const LIMIT_SECONDS: u32 = 120;
 
@@ -53,6 +91,9 @@ fn main() {
         stage.trial("exports_exactly_the_interface", exports_exactly_the_interface),
         stage.trial("archive_defines_the_same_symbols", archive_defines_the_same_symbols),
         stage.trial("soname_nodelete_and_needed", soname_nodelete_and_needed),
+        stage.trial("preload::exports_exactly_what_it_replaces", preload_exports),
+        stage.trial("preload::needs_no_libkqueue", preload_needs_no_libkqueue),
+        stage.trial("preload::serves_the_archive_and_what_is_opened", preload_serves_all),
         stage.trial("committed_header_is_the_generated_one", committed_header_is_the_generated_one),
         stage.trial("constants_and_layout_are_frozen", constants_and_layout_are_frozen),
         stage.trial("no_constant_goes_unchecked", no_constant_goes_unchecked),
@@ -101,6 +142,10 @@ impl Stage {
 
     fn library(&self) -> PathBuf {
         self.lib().join("libkqueue.so.0")
+    }
+
+    fn preload(&self) -> PathBuf {
+        self.lib().join("libkqueue-preload.so")
     }
 
     /// An argument for the compiler.
@@ -246,6 +291,53 @@ fn soname_nodelete_and_needed(stage: &Stage) {
     let segments = readelf("-l", &stage.library());
     let stack = segments.lines().find(|line| line.contains("GNU_STACK")).expect("GNU_STACK");
     assert!(stack.contains(" RW ") && !stack.contains("RWE"), "{stack}");
+}
+
+// The preload library.
+
+fn preload_exports(stage: &Stage) {
+    let exported = nm(&["-D", "--defined-only"], &stage.preload());
+    let lists = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+    let wanted: Vec<_> = PRELOAD_SYMBOLS
+        .into_iter()
+        .filter(|name| lists || !["execl", "execle", "execlp"].contains(name))
+        .map(|name| (name.to_owned(), "T".to_owned()))
+        .collect();
+    assert_eq!(exported, wanted);
+}
+
+/// It must not bring a second registry, nor be unmapped.
+fn preload_needs_no_libkqueue(stage: &Stage) {
+    let dynamic = readelf("-d", &stage.preload());
+    assert!(dynamic.contains("soname: [libkqueue-preload.so]"), "{dynamic}");
+    assert!(!dynamic.contains("[libkqueue.so"), "{dynamic}");
+    let flags = dynamic.lines().find(|line| line.contains("(FLAGS_1)")).expect("DF_1 flags");
+    assert!(flags.split_whitespace().any(|flag| flag == "NODELETE"), "{flags}");
+}
+
+/// Linked in, opened by dlopen(), or both at once.
+fn preload_serves_all(stage: &Stage) {
+    let archive = stage.lib().join("libkqueue.a");
+    for (name, arguments) in [
+        ("preload-archive", vec![archive.clone().into_os_string()]),
+        ("preload-opened", vec!["-DOPENED".into()]),
+        ("preload-both", vec!["-DBOTH".into(), archive.into_os_string()]),
+    ] {
+        let program = stage.scratch(name);
+        run(Command::new("cc")
+            .args(["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"])
+            .arg(stage.include())
+            .arg(source("preload.c"))
+            .args(arguments)
+            .arg("-ldl")
+            .arg("-lm")
+            .arg("-o")
+            .arg(&program));
+        run(limited(&program).arg(stage.library()).env("LD_PRELOAD", stage.preload()));
+        // And without: then there is what it is for.
+        let alone = limited(&program).arg(stage.library()).output().expect("run");
+        assert_eq!(alone.status.code(), Some(1), "{alone:?}");
+    }
 }
 
 // The header.

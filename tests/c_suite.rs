@@ -4,7 +4,8 @@
 //! staged `libkqueue.pc` how to build, and compiles each file of `tests/c`
 //! twice: against the shared library and against the archive. Nothing else
 //! of the source tree is on the compiler's or the linker's path, so a broken
-//! installation fails here.
+//! installation fails here. The shared programs run once more with the preload
+//! library (`preload::timer::case`).
 //!
 //! Each case (`prog --list` names them) is a trial of its own, in a process of
 //! its own, because cases change signals, limits and descriptors. The trial is
@@ -66,6 +67,8 @@ const FOREIGN: [&str; 14] = [
 enum Variant {
     Shared,
     Static,
+    /// The shared one, with the preload library before the C library.
+    Preload,
 }
 
 impl Variant {
@@ -73,6 +76,7 @@ impl Variant {
         match self {
             Self::Shared => "shared",
             Self::Static => "static",
+            Self::Preload => "preload",
         }
     }
 }
@@ -163,7 +167,7 @@ impl Stage {
         let mut cc = command(words.next().ok_or("CC is empty")?);
         cc.args(words).args(CFLAGS);
         match variant {
-            Variant::Shared => {
+            Variant::Shared | Variant::Preload => {
                 let libdir = self.pkg_config(&["--variable=libdir"])?.join(" ");
                 cc.args(self.pkg_config(&["--cflags"])?)
                     .arg(source)
@@ -222,9 +226,13 @@ impl Runner {
         Self { valgrind, limit }
     }
 
-    fn command(&self, program: &Path) -> Command {
+    fn command(&self, program: &Path, preload: Option<&Path>) -> Command {
         if !self.valgrind {
-            return command(program);
+            let mut command = command(program);
+            if let Some(preload) = preload {
+                command.env("LD_PRELOAD", preload);
+            }
+            return command;
         }
         let mut valgrind = command("valgrind");
         valgrind
@@ -237,12 +245,17 @@ impl Runner {
     }
 
     /// Runs one case; what it printed decides what the reader gets to see.
-    fn run(&self, program: &Path, case: &str) -> Result<Completion, Failed> {
+    fn run(
+        &self,
+        program: &Path,
+        preload: Option<&Path>,
+        case: &str,
+    ) -> Result<Completion, Failed> {
         // A file, not a pipe: a grandchild that outlives the case would keep
         // a pipe open, and the reader waiting.
         let mut log = tempfile::tempfile()?;
         let child = self
-            .command(program)
+            .command(program, preload)
             .arg(case)
             .stdin(File::open("/dev/null")?)
             .stdout(log.try_clone()?)
@@ -310,6 +323,13 @@ fn trials(stage: &Stage, source: &Path, variant: Variant, runner: &Arc<Runner>) 
         Ok(program) => program,
         Err(why) => return vec![broken(prefix, why)],
     };
+    let preload = match variant {
+        Variant::Preload => match stage.pkg_config(&["--variable=preload"]) {
+            Ok(path) => Some(PathBuf::from(path.join(" "))),
+            Err(why) => return vec![broken(prefix, why)],
+        },
+        Variant::Shared | Variant::Static => None,
+    };
     let names = match output_of(command(&program).arg("--list")) {
         Ok(names) => names,
         Err(why) => return vec![broken(prefix, why)],
@@ -321,7 +341,10 @@ fn trials(stage: &Stage, source: &Path, variant: Variant, runner: &Arc<Runner>) 
         .lines()
         .map(|case| {
             let (program, runner, case) = (program.clone(), Arc::clone(runner), case.to_owned());
-            Trial::ignorable_test(format!("{prefix}::{case}"), move || runner.run(&program, &case))
+            let preload = preload.clone();
+            Trial::ignorable_test(format!("{prefix}::{case}"), move || {
+                runner.run(&program, preload.as_deref(), &case)
+            })
         })
         .collect()
 }
@@ -345,8 +368,11 @@ fn sources() -> Result<Vec<PathBuf>, String> {
 fn collect(runner: &Arc<Runner>) -> Result<Vec<Trial>, String> {
     let stage = Stage::install()?;
     let sources = sources()?;
-    let variants: &[Variant] =
-        if runner.valgrind { &[Variant::Shared] } else { &[Variant::Shared, Variant::Static] };
+    let variants: &[Variant] = if runner.valgrind {
+        &[Variant::Shared]
+    } else {
+        &[Variant::Shared, Variant::Static, Variant::Preload]
+    };
     // A thread a variant: linking the archive takes most of the time.
     thread::scope(|scope| {
         let workers: Vec<_> = variants

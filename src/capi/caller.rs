@@ -73,6 +73,8 @@ pub(super) struct Lists<E: Wire> {
     events_len: usize,
     events_written: usize,
     timeout: Timeout,
+    /// The timeout as a moment, once it has begun to run.
+    patience: Option<Patience>,
     collects: bool,
 }
 
@@ -103,6 +105,7 @@ impl<E: Wire> Lists<E> {
             events_len,
             events_written: 0,
             timeout: Timeout::Never,
+            patience: None,
             collects: events_len > 0,
         })
     }
@@ -186,8 +189,17 @@ impl<E: Wire> Caller for Lists<E> {
         self.collects
     }
 
-    fn patience(&self) -> Result<Patience> {
-        super::patience(self.timeout)
+    #[inline]
+    fn has_changed(&self) -> bool {
+        self.changes_read > 0
+    }
+
+    #[inline]
+    fn patience(&mut self) -> Result<Patience> {
+        match self.patience {
+            Some(patience) => Ok(patience),
+            None => Ok(*self.patience.insert(super::patience(self.timeout)?)),
+        }
     }
 
     fn command(&mut self, change: &Kevent) -> Result<Option<Kevent>> {

@@ -18,7 +18,7 @@ use crate::errno::{Errno, Result};
 use crate::event::{
     KEVENT_FLAG_ERROR_EVENTS, KEVENT_FLAG_IMMEDIATE, KQUEUE_CLOEXEC, Kevent, Kevent64,
 };
-use crate::queue::{self, Stop};
+use crate::queue::{self, Caller, Stop};
 use crate::sys::{Native, Platform};
 use crate::{registry, sys};
 use caller::{Lists, Timeout, Wire};
@@ -177,10 +177,19 @@ fn call<E: Wire>(kq: c_int, name: &'static str, mut lists: Lists<E>) -> Result<c
     trace::call(name, kq, &mut lists, |lists| {
         let mut found = registry::find(kq)?;
         loop {
-            match queue::kevent(found.home, found.tenant, kq, lists) {
+            match queue::kevent(found.home, found.tenant, kq, lists, registry::astray) {
                 // As many as there is room for, which was counted by an int.
                 Ok(entries) => return Ok(c_int::try_from(entries).unwrap_or(c_int::MAX)),
                 Err(Stop::Failed(error)) => return Err(error),
+                // The call goes on where it was. If it cannot be done now, the
+                // ghosts are borne a while longer, but by nobody who must not
+                // wait.
+                Err(Stop::Haunted) => {
+                    if registry::renew(&found).is_err() && lists.patience() == Ok(Patience::Poll) {
+                        return Ok(0);
+                    }
+                    continue;
+                }
                 // Unless the number is another of our queues by now, that is
                 // the end. Changes that went to the old one went with it.
                 Err(Stop::Gone) => found = registry::find_another(kq, &found)?,

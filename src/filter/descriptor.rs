@@ -8,19 +8,18 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Filter, Outcome, Report, Touch};
+use super::{Filter, Outcome, Report, Touch, UNWATCHED, descriptor_key, number};
 use crate::clock::Span;
 use crate::errno::{Errno, Result};
 use crate::event::NOTE_LOWAT;
 use crate::knote::table::Key;
 use crate::knote::{Body, Knote};
-use crate::sys::{Class, Descriptor, Platform, Readiness, Sample, Side, Source, Token};
+use crate::sys::{Class, Platform, Readiness, Sample, Side, Source, Token};
 use core::ffi::{c_short, c_uint};
 
-/// How soon to look again where nothing tells of the change: at a send buffer
-/// that drains towards its mark, and at a file that nobody can watch.
+/// How soon to look again at a send buffer that drains towards its mark, of
+/// which nothing tells.
 const DRAINING: Span = Span::millis(10);
-const UNWATCHED: Span = Span::millis(100);
 
 /// Is what a sample shows enough to fire?
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -44,10 +43,7 @@ pub(super) struct Watching {
 
 impl<P: Platform> Filter<P> for Watching {
     fn key(&self, filter: c_short, ident: usize) -> Result<Key> {
-        match Descriptor::try_from(ident) {
-            Ok(_) => Ok(Key::Descriptor(filter, ident)),
-            Err(_) => Err(Errno::EBADF),
-        }
+        descriptor_key(filter, ident)
     }
 
     fn attach(&self, knote: &mut Knote, port: &mut P, token: Token) -> Result<()> {
@@ -79,6 +75,20 @@ impl<P: Platform> Filter<P> for Watching {
         knote.armed();
         knote.body = Body::Descriptor(source);
         Ok(())
+    }
+
+    fn carry(
+        &self,
+        knote: &Knote,
+        port: &mut P,
+        into: &mut P::Renewal,
+        token: Token,
+    ) -> Result<()> {
+        let source = source(knote)?;
+        if !source.repeats {
+            return Ok(());
+        }
+        port.carry(into, number(knote), self.side, &source, knote.arm(), token)
     }
 
     fn event(&self, knote: &mut Knote, port: &mut P, seen: Option<Readiness>) -> Result<Outcome> {
@@ -132,11 +142,6 @@ impl<P: Platform> Filter<P> for Watching {
             Side::Except => false,
         }
     }
-}
-
-/// The ident as a number for the platform; `key` has checked it.
-fn number(knote: &Knote) -> Descriptor {
-    Descriptor::try_from(knote.ident).unwrap_or(-1)
 }
 
 fn source(knote: &Knote) -> Result<Source> {

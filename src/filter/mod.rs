@@ -23,7 +23,7 @@ mod user;
 mod vnode;
 mod write;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, Span};
 use crate::errno::{Errno, Result};
 use crate::event::{
     EVFILT_AIO, EVFILT_EMPTY, EVFILT_EXCEPT, EVFILT_FS, EVFILT_LIO, EVFILT_NETDEV, EVFILT_PROC,
@@ -32,7 +32,7 @@ use crate::event::{
 };
 use crate::knote::Knote;
 use crate::knote::table::Key;
-use crate::sys::{Deed, Platform, Readiness, Token};
+use crate::sys::{Deed, Descriptor, Platform, Readiness, Token};
 use core::ffi::{c_short, c_uint};
 
 /// Why a knote is touched.
@@ -117,6 +117,18 @@ pub(crate) trait Filter<P: Platform>: Sync {
         Ok(())
     }
 
+    /// Puts what is watched by the poller into what takes its place.
+    fn carry(
+        &self,
+        _knote: &Knote,
+        _port: &mut P,
+        _into: &mut P::Renewal,
+        _token: Token,
+    ) -> Result<()> {
+        // Most filters watch nothing there.
+        Ok(())
+    }
+
     /// Takes note of what is told once, of a disabled knote too. Any error
     /// means that it is told again.
     fn note(&self, _knote: &mut Knote, _port: &mut P, _news: News) -> Result<Noted> {
@@ -173,6 +185,22 @@ pub(crate) fn find<P: Platform>(filter: c_short) -> Result<&'static dyn Filter<P
         EVFILT_AIO => Err(Errno::ENXIO),
         EVFILT_NETDEV | EVFILT_LIO | EVFILT_EMPTY => Err(Errno::ENOSYS),
         _ => Err(Errno::EINVAL),
+    }
+}
+
+/// How soon to look again at what nothing tells of.
+const UNWATCHED: Span = Span::millis(100);
+
+/// The ident as a number for the platform; [`descriptor_key`] has checked it.
+fn number(knote: &Knote) -> Descriptor {
+    Descriptor::try_from(knote.ident).unwrap_or(-1)
+}
+
+/// The key of a knote whose ident is a descriptor.
+fn descriptor_key(filter: c_short, ident: usize) -> Result<Key> {
+    match Descriptor::try_from(ident) {
+        Ok(_) => Ok(Key::Descriptor(filter, ident)),
+        Err(_) => Err(Errno::EBADF),
     }
 }
 

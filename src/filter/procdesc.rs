@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::process::of_the_end;
-use super::{Filter, News, Noted, Outcome, Report, Then, Touch};
+use super::{Filter, News, Noted, Outcome, Report, Then, Touch, descriptor_key, number};
 use crate::errno::{Errno, Result};
 use crate::event::{EV_CLEAR, NOTE_EXIT, NOTE_FORK, NOTE_TRACKERR};
 use crate::knote::table::Key;
@@ -17,11 +17,6 @@ use core::ffi::{c_short, c_uint};
 
 #[derive(Debug)]
 pub(super) struct Procdesc;
-
-/// The ident as a number for the platform; `key` has checked it.
-fn number(knote: &Knote) -> Descriptor {
-    Descriptor::try_from(knote.ident).unwrap_or(-1)
-}
 
 impl ProcessDescriptor {
     fn pending(&self) -> c_uint {
@@ -53,10 +48,7 @@ impl ProcessDescriptor {
 
 impl<P: Platform> Filter<P> for Procdesc {
     fn key(&self, filter: c_short, ident: usize) -> Result<Key> {
-        match Descriptor::try_from(ident) {
-            Ok(_) => Ok(Key::Descriptor(filter, ident)),
-            Err(_) => Err(Errno::EBADF),
-        }
+        descriptor_key(filter, ident)
     }
 
     fn attach(&self, knote: &mut Knote, port: &mut P, token: Token) -> Result<()> {
@@ -119,6 +111,17 @@ impl<P: Platform> Filter<P> for Procdesc {
         port.rearm(fd, Side::Read, &mut process.source, arm, token)?;
         knote.armed();
         Ok(())
+    }
+
+    fn carry(
+        &self,
+        knote: &Knote,
+        port: &mut P,
+        into: &mut P::Renewal,
+        token: Token,
+    ) -> Result<()> {
+        let source = knote.body.source().ok_or(Errno::EBADF)?;
+        port.carry(into, number(knote), Side::Read, &source, knote.arm(), token)
     }
 
     fn note(&self, knote: &mut Knote, _port: &mut P, news: News) -> Result<Noted> {

@@ -12,8 +12,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Filter, News, Noted, Outcome, Report, Then, Touch, free_key};
-use crate::clock::Span;
+use super::{Filter, News, Noted, Outcome, Report, Then, Touch, UNWATCHED, free_key};
 use crate::errno::{Errno, Result};
 use crate::event::{
     EV_CLEAR, NOTE_CHILD, NOTE_EXEC, NOTE_EXIT, NOTE_EXITSTATUS, NOTE_FORK, NOTE_TRACK,
@@ -26,9 +25,6 @@ use core::ffi::{c_short, c_uint};
 
 #[derive(Debug)]
 pub(super) struct Proc;
-
-/// How soon to look again at a process that gives no sign of its end.
-const UNWATCHED: Span = Span::millis(100);
 
 /// What a process must be followed for.
 const DEEDS: c_uint = NOTE_FORK | NOTE_EXEC | NOTE_TRACK;
@@ -217,6 +213,21 @@ impl<P: Platform> Filter<P> for Proc {
         knote.fflags = change.fflags;
         knote.data = change.data;
         Ok(())
+    }
+
+    fn carry(
+        &self,
+        knote: &Knote,
+        port: &mut P,
+        into: &mut P::Renewal,
+        token: Token,
+    ) -> Result<()> {
+        match knote.body {
+            Body::Process(Process { life: Life::Watched(watched), .. }) => {
+                port.carry_process(into, &watched, token)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn note(&self, knote: &mut Knote, port: &mut P, news: News) -> Result<Noted> {

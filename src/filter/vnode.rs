@@ -7,24 +7,15 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Filter, Outcome, Report, Touch};
-use crate::clock::Span;
+use super::{Filter, Outcome, Report, Touch, UNWATCHED, descriptor_key, number};
 use crate::errno::{Errno, Result};
 use crate::knote::table::Key;
 use crate::knote::{Body, Knote};
-use crate::sys::{Descriptor, FileNotes, Platform, Readiness, Source, Token};
+use crate::sys::{FileNotes, Platform, Readiness, Source, Token};
 use core::ffi::c_short;
 
 #[derive(Debug)]
 pub(super) struct Vnode;
-
-/// How soon to look again at a file that nobody can watch.
-const UNWATCHED: Span = Span::millis(100);
-
-/// The ident as a number for the platform; `key` has checked it.
-fn number(knote: &Knote) -> Descriptor {
-    Descriptor::try_from(knote.ident).unwrap_or(-1)
-}
 
 fn source(knote: &Knote) -> Result<Source> {
     match knote.body {
@@ -35,10 +26,7 @@ fn source(knote: &Knote) -> Result<Source> {
 
 impl<P: Platform> Filter<P> for Vnode {
     fn key(&self, filter: c_short, ident: usize) -> Result<Key> {
-        match Descriptor::try_from(ident) {
-            Ok(_) => Ok(Key::Descriptor(filter, ident)),
-            Err(_) => Err(Errno::EBADF),
-        }
+        descriptor_key(filter, ident)
     }
 
     fn attach(&self, knote: &mut Knote, port: &mut P, token: Token) -> Result<()> {

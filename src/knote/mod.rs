@@ -26,7 +26,7 @@ use crate::event::{
     EV_ADD, EV_CLEAR, EV_DELETE, EV_DISABLE, EV_DISPATCH, EV_ENABLE, EV_FORCEONESHOT, EV_ONESHOT,
     EV_SYSFLAGS, Kevent,
 };
-use crate::sys::{Arm, Mounts, Source, Token, Watched};
+use crate::sys::{self, Arm, Descriptor, Mounts, Source, Token, Watched};
 use core::ffi::{c_short, c_uint, c_ushort};
 use core::num::NonZeroI32;
 
@@ -139,6 +139,8 @@ pub(crate) struct Knote {
     pub(crate) data: isize,
     pub(crate) body: Body,
     pub(crate) fflags: c_uint,
+    /// Of a descriptor: the life of its number in which the knote was made.
+    pub(crate) life: u32,
     /// The last scan that returned it: at most one event a call.
     pub(crate) scan: u32,
     pub(crate) filter: c_short,
@@ -163,6 +165,7 @@ impl Knote {
             data: change.data,
             body: Body::None,
             fflags: change.fflags,
+            life: 0,
             scan: 0,
             filter: change.filter,
             flags: change.flags & !(ACTIONS | EV_SYSFLAGS) | EV_ADD,
@@ -171,6 +174,13 @@ impl Knote {
             gated: false,
             spent: false,
         }
+    }
+
+    /// Was its descriptor closed? Known only where the preload library tells.
+    pub(crate) fn is_past(&self) -> bool {
+        let by_descriptor = self.body.is_by_descriptor();
+        let number = Descriptor::try_from(self.ident);
+        by_descriptor && number.is_ok_and(|number| sys::life(number) != self.life)
     }
 
     pub(crate) fn is_disabled(&self) -> bool {

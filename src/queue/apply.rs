@@ -11,7 +11,7 @@ use crate::event::{
 use crate::filter::{self, Filter, Outcome, Touch};
 use crate::knote::table::Key;
 use crate::knote::{Knote, Slot};
-use crate::sys::{Arm, Descriptor, Platform};
+use crate::sys::{self, Arm, Descriptor, Platform};
 
 /// What a call does after its changes.
 pub(super) enum Next {
@@ -43,6 +43,10 @@ pub(super) fn all<P: Platform, C: Caller>(
     loop {
         let mut queue = home.enter(tenant)?;
         queue.port.reach(number);
+        // Elsewhere it does no harm to find out late: the queue is dead then.
+        if queue.has_dups && queue.is_gone() {
+            return Err(Stop::Gone);
+        }
         let mut turn = 0;
         while let Some(change) = next {
             match one(&mut queue, number, caller, change)? {
@@ -148,7 +152,15 @@ impl<P: Platform> Queue<P> {
             // A queue cannot watch itself.
             return Err(Errno::EINVAL);
         }
-        match self.table.find(key) {
+        let mut found = self.table.find(key);
+        // Closed since this call took the lock.
+        if let Some(slot) = found
+            && self.table.get(slot).is_some_and(Knote::is_past)
+        {
+            self.bury(slot);
+            found = self.table.find(key);
+        }
+        match found {
             None if has(EV_ADD) => self.create(filter, key, change),
             None => Err(self.absent(key)),
             Some(slot) => {
@@ -190,10 +202,14 @@ impl<P: Platform> Queue<P> {
         if self.table.is_beyond(key) && self.absent(key) == Errno::EBADF {
             return Err(Errno::EBADF);
         }
-        let slot = self.table.insert(key, Knote::new(change))?;
+        let mut knote = Knote::new(change);
+        if let Some(number) = descriptor(key) {
+            knote.life = sys::begin_watch(number, self.home);
+        }
+        let slot = self.table.insert(key, knote)?;
         let made = self.furnish(filter, slot);
         if made.is_err() {
-            self.table.remove(key, slot);
+            self.leave(key, slot);
         } else {
             self.careful += u32::from(filter.is_careful());
             self.supplant(slot);
@@ -293,16 +309,29 @@ impl<P: Platform> Queue<P> {
     }
 
     /// Drops a knote that is detached.
-    fn forget(&mut self, slot: Slot) {
+    pub(super) fn forget(&mut self, slot: Slot) {
         let token = self.table.token(slot);
         let Some(knote) = self.table.get(slot) else { return };
         let Ok(filter) = filter::find::<P>(knote.filter) else { return };
         filter.release(knote, &mut self.port, token);
         self.careful -= u32::from(filter.is_careful());
+        self.gone = self.gone.wrapping_add(1);
         self.ready.remove(slot);
         self.alarms.cancel(slot);
         if let Ok(key) = filter.key(knote.filter, knote.ident) {
-            self.table.remove(key, slot);
+            self.leave(key, slot);
+        }
+    }
+
+    /// Takes a knote out of the table. With the last one of a number the queue
+    /// watches it no more.
+    fn leave(&mut self, key: Key, slot: Slot) {
+        self.table.remove(key, slot);
+        if let Key::Descriptor(_, ident) = key
+            && let Some(number) = descriptor(key)
+            && self.table.first_of(ident).is_none()
+        {
+            sys::end_watch(number, self.home);
         }
     }
 
@@ -342,6 +371,14 @@ impl<P: Platform> Queue<P> {
             Some(at) => self.look_again(slot, at),
             None => self.alarms.cancel(slot),
         }
+    }
+}
+
+/// The descriptor that a key names.
+fn descriptor(key: Key) -> Option<Descriptor> {
+    match key {
+        Key::Descriptor(_, ident) => Descriptor::try_from(ident).ok(),
+        Key::Other(..) => None,
     }
 }
 

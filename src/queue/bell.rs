@@ -47,23 +47,33 @@ pub(super) enum Step {
 pub(super) struct Ringing {
     /// The bell as last set, and not yet taken by a wait.
     bell: Bell,
-    /// A thread has let go of the lock to ring.
-    out: bool,
+    /// The thread that has let go of the lock to ring, by its mark.
+    out: Option<u32>,
     /// A wait has taken the bell's hint while it was out.
     taken: bool,
 }
 
 impl Ringing {
     pub(super) const fn new() -> Ringing {
-        Ringing { bell: Bell::Rest, out: false, taken: false }
+        Ringing { bell: Bell::Rest, out: None, taken: false }
     }
 
     pub(super) fn is_out(&self) -> bool {
-        self.out
+        self.out.is_some()
     }
 
-    pub(super) fn step(&mut self, list_is_empty: bool, wake: Wake) -> Step {
-        if self.out {
+    /// Is it this thread that is out?
+    pub(super) fn is_out_for(&self, thread: u32) -> bool {
+        self.out == Some(thread)
+    }
+
+    pub(super) fn bell(&self) -> Bell {
+        self.bell
+    }
+
+    /// For a thread of this mark.
+    pub(super) fn step(&mut self, list_is_empty: bool, wake: Wake, thread: u32) -> Step {
+        if self.is_out() {
             return Step::Nothing;
         }
         match (list_is_empty, self.bell, wake) {
@@ -73,7 +83,7 @@ impl Ringing {
             // will find it. Held: every one does.
             (false, Bell::Ring | Bell::Hold, _) => Step::Nothing,
             (false, Bell::Rest, Wake::One) => {
-                self.out = true;
+                self.out = Some(thread);
                 Step::GoOut
             }
             (false, Bell::Rest, Wake::All) => Step::Set(Bell::Hold),
@@ -87,7 +97,7 @@ impl Ringing {
 
     /// The ringer is back. Did it ring?
     pub(super) fn is_back(&mut self, rang: bool) {
-        self.out = false;
+        self.out = None;
         let taken = core::mem::replace(&mut self.taken, false);
         if rang && !taken {
             self.bell = Bell::Ring;
@@ -97,7 +107,7 @@ impl Ringing {
     /// A wait has taken the bell's hint. A ring is over with that; a hold goes
     /// on.
     pub(super) fn hint_taken(&mut self) {
-        if self.out {
+        if self.is_out() {
             self.taken = true;
         } else if self.bell == Bell::Ring {
             self.bell = Bell::Rest;

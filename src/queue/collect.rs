@@ -3,14 +3,15 @@
 #![forbid(unsafe_code)]
 
 use super::apply::Applied;
-use super::{Caller, Home, Queue, Stop, Wake};
+use super::{Astray, Caller, Home, Queue, Stop, Wake};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::Errno;
 use crate::event::{EV_EOF, EV_ONESHOT, Kevent};
 use crate::filter::{self, Filter, News, Outcome, Report, Then, Touch};
 use crate::knote::{Body, Knote, Slot};
 use crate::sync::Ordering;
-use crate::sys::{Arm, Attended, Cancel, Descriptor, Hint, Platform, Readiness, Token};
+use crate::sys::{self, Arm, Attended, Cancel, Descriptor, Hint, Platform, Readiness, Token};
+use core::cell::Cell;
 
 /// How often a call that must not sleep looks again after hints that led to
 /// nothing: something that is ready may stand behind them.
@@ -22,21 +23,24 @@ const DEAF: Span = Span::millis(100);
 /// Waits for events and hands them over. From here down to the platform's wait
 /// nothing is owned and no lock is held: the thread may not come back.
 ///
-/// `changed`: changes were applied in this call. Then the wait is no
-/// cancellation point: the caller must learn that they were.
+/// `changed`: what the changes applied just now have led to. After changes the
+/// wait is no cancellation point: the caller must learn that they were applied.
 pub(super) fn events<P: Platform, C: Caller>(
     home: &Home<P>,
     tenant: u32,
     number: Descriptor,
     caller: &mut C,
+    astray: Astray<P>,
     changed: Option<Applied>,
 ) -> core::result::Result<usize, Stop> {
     let patience = caller.patience()?;
-    let cancel = if changed.is_some() { Cancel::Deferred } else { Cancel::Allowed };
+    let cancel = if caller.has_changed() { Cancel::Deferred } else { Cancel::Allowed };
     let mut expedite = changed.is_some_and(|applied| applied.expedite);
-    let place = Place { home, tenant, number };
+    let place = Place { home, tenant, number, astray, sleeps: Cell::new(false) };
     let mut found = P::found();
     let mut strays = 0;
+    // How many knotes had gone when this call last had the lock.
+    let mut gone = None;
     loop {
         let careful = home.careful.load(Ordering::Relaxed);
         let now = if expedite || careful { Patience::Poll } else { patience };
@@ -58,11 +62,20 @@ pub(super) fn events<P: Platform, C: Caller>(
         if count == 0 && !expedite {
             return time_is_up(home, tenant, number);
         }
-        let mut queue = home.enter(tenant)?;
-        let delivered = queue.hand_over(number, &mut found, count, caller);
-        home.note(&queue);
-        drop(queue);
-        match delivered? {
+        if home.is_closed(number) {
+            // What was found is for those who know the queue by another.
+            left(&place, &mut found, count);
+            return Err(Stop::Failed(Errno::EBADF));
+        }
+        let served = serve(&place, &mut found, (count, gone), caller);
+        home.keep_roused(number);
+        if served == Err(Stop::Gone) {
+            astray(number, &mut found, count);
+        }
+        let served = served?;
+        gone = Some(served.gone);
+        match served.delivered {
+            0 if served.haunted => return Err(Stop::Haunted),
             0 => {}
             delivered => return Ok(delivered),
         }
@@ -80,6 +93,28 @@ pub(super) fn events<P: Platform, C: Caller>(
     }
 }
 
+/// What came of handing over.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+struct Served {
+    delivered: usize,
+    gone: u32,
+    haunted: bool,
+}
+
+/// Hands over what a wait has found: see [`Queue::hand_over`].
+fn serve<P: Platform, C: Caller>(
+    place: &Place<'_, P>,
+    found: &mut P::Found,
+    count: (usize, Option<u32>),
+    caller: &mut C,
+) -> core::result::Result<Served, Stop> {
+    let mut queue = place.home.enter(place.tenant)?;
+    let delivered = queue.hand_over(place.number, found, count, caller);
+    place.home.note(&queue);
+    let (gone, haunted) = (queue.gone, queue.is_haunted());
+    Ok(Served { delivered: delivered?, gone, haunted })
+}
+
 /// For as long as that, but not longer than a thread may that nothing may wake.
 fn nap<P: Platform>(patience: Patience) -> Patience {
     let soon = P::now().after(DEAF);
@@ -95,6 +130,23 @@ struct Place<'a, P: Platform> {
     home: &'a Home<P>,
     tenant: u32,
     number: Descriptor,
+    astray: Astray<P>,
+    /// The thread is counted among those who sleep.
+    sleeps: Cell<bool>,
+}
+
+impl<P: Platform> Place<'_, P> {
+    /// The thread is about to sleep. `false`: its number has been closed.
+    fn sleep(&self) -> bool {
+        self.sleeps.set(self.home.calls.sleep(self.number));
+        self.sleeps.get()
+    }
+
+    fn wake(&self) {
+        if self.sleeps.take() {
+            self.home.calls.wake();
+        }
+    }
 }
 
 /// A caller who takes nothing.
@@ -115,7 +167,11 @@ impl Caller for Nobody {
         false
     }
 
-    fn patience(&self) -> core::result::Result<Patience, Errno> {
+    fn has_changed(&self) -> bool {
+        false
+    }
+
+    fn patience(&mut self) -> core::result::Result<Patience, Errno> {
         Ok(Patience::Poll)
     }
 
@@ -128,10 +184,26 @@ impl Caller for Nobody {
 /// it, as from a call without room: what the platform tells once goes onto the
 /// list, the bell is taken, and whoever waits is told.
 fn left<P: Platform>(place: &Place<'_, P>, found: &mut P::Found, count: usize) {
-    // If the queue has gone, nobody misses anything.
-    let Ok(mut queue) = place.home.enter(place.tenant) else { return };
-    let _ = queue.hand_over(place.number, found, count, &mut Nobody);
-    place.home.note(&queue);
+    place.wake();
+    if serve(place, found, (count, None), &mut Nobody) == Err(Stop::Gone) {
+        (place.astray)(place.number, found, count);
+    }
+}
+
+impl<P: Platform> Home<P> {
+    /// A thread took this for another queue, by a number that now is this one's,
+    /// and has found what is this one's: as if it had left.
+    pub(crate) fn take_in(
+        &self,
+        tenant: u32,
+        number: Descriptor,
+        found: &mut P::Found,
+        count: usize,
+    ) {
+        let sleeps = Cell::new(false);
+        let place = Place { home: self, tenant, number, astray: |_, _, _| (), sleeps };
+        left(&place, found, count);
+    }
 }
 
 /// Waits on the platform, through what natively interrupts no wait.
@@ -149,7 +221,16 @@ fn wait<P: Platform>(
         if patience != Patience::Poll {
             P::about_to_wait();
         }
-        let count = match waits(patience) {
+        // Counted only where close() asks.
+        let told = patience != Patience::Poll && sys::is_told();
+        if told && !place.sleep() {
+            return Err(Stop::Failed(Errno::EBADF));
+        }
+        let waited = waits(patience);
+        if told {
+            place.wake();
+        }
+        let count = match waited {
             // Natively the signal's own event comes first, and ends the wait
             // as any event does.
             Err(Errno::EINTR) => match waits(Patience::Poll) {
@@ -193,11 +274,13 @@ impl<P: Platform> Queue<P> {
     }
 
     /// Turns what a wait has found, and what is on the list, into events.
+    /// Beside how much was found: how many knotes had gone before the wait, if
+    /// the caller knows.
     fn hand_over<C: Caller>(
         &mut self,
         number: Descriptor,
         found: &mut P::Found,
-        mut count: usize,
+        (mut count, mut gone): (usize, Option<u32>),
         caller: &mut C,
     ) -> core::result::Result<usize, Stop> {
         self.port.reach(number);
@@ -206,8 +289,9 @@ impl<P: Platform> Queue<P> {
         let waiter = P::waiter(number);
         loop {
             let before = caller.room();
-            let taken = self.take_hints(found, count, caller)?;
+            let taken = self.take_hints(found, (count, gone), caller)?;
             self.take_ready(caller);
+            gone = None;
             // A caller with much room gets what one wait cannot bring. Nothing
             // new means that the kernel has been round them all.
             if count.max(taken) < P::BATCH || caller.room() == 0 || caller.room() == before {
@@ -237,7 +321,7 @@ impl<P: Platform> Queue<P> {
     fn take_hints<C: Caller>(
         &mut self,
         found: &mut P::Found,
-        count: usize,
+        (count, gone): (usize, Option<u32>),
         caller: &mut C,
     ) -> core::result::Result<usize, Stop> {
         let mut taken = 0;
@@ -247,7 +331,10 @@ impl<P: Platform> Queue<P> {
         loop {
             match self.port.next_hint(found) {
                 Ok(None) => return Ok(taken),
-                Ok(Some(Hint::Watched(token, seen))) => self.hinted(token, seen, crowded, caller),
+                Ok(Some(Hint::Watched(token, seen))) => match self.table.meant_by(token) {
+                    Some(slot) => self.hinted(slot, seen, crowded, caller),
+                    None => self.stray(gone),
+                },
                 Ok(Some(Hint::Bell)) => self.ringing.hint_taken(),
                 Ok(Some(Hint::Alarm)) => self.expire(),
                 Err(Errno::EBADF) => return Err(Stop::Gone),
@@ -267,9 +354,8 @@ impl<P: Platform> Queue<P> {
         self.alarm = Some(Moment(0));
     }
 
-    fn hinted<C: Caller>(&mut self, token: Token, seen: Readiness, crowded: bool, caller: &mut C) {
-        // No such knote any more: a late hint, dropped.
-        let Some(slot) = self.table.meant_by(token) else { return };
+    fn hinted<C: Caller>(&mut self, slot: Slot, seen: Readiness, crowded: bool, caller: &mut C) {
+        let token = self.table.token(slot);
         let Some(knote) = self.table.get_mut(slot) else { return };
         if let Body::Process(process) = knote.body {
             // A hint that comes of a guess may have been made before the end
@@ -328,6 +414,13 @@ impl<P: Platform> Queue<P> {
             Ok(Outcome::Fire(report)) => report,
             Ok(_) if knote.is_forced() => Report::default(),
             Ok(Outcome::Idle(again)) => {
+                // The hint and the descriptor are at odds. Another thread may
+                // have been quicker; or the number is another file by now, and
+                // the old one, open elsewhere, is what is ready.
+                if seen.is_some() && !is_same(knote, &mut self.port) {
+                    let _ = self.delete(slot);
+                    return;
+                }
                 if knote.is_spent() {
                     rearm(filter, knote, &mut self.port, token);
                 }
@@ -339,7 +432,11 @@ impl<P: Platform> Queue<P> {
             Ok(Outcome::Gate(again)) => {
                 if !knote.is_gated() {
                     knote.gate(true);
-                    rearm(filter, knote, &mut self.port, token);
+                    let armed = filter.rearm(knote, &mut self.port, token);
+                    if matches!(armed, Err(Errno::EBADF | Errno::ENOENT)) {
+                        let _ = self.delete(slot);
+                        return;
+                    }
                 }
                 if let Some(at) = again {
                     self.look_again(slot, at);
@@ -374,8 +471,10 @@ impl<P: Platform> Queue<P> {
             }
             return;
         }
-        // A hint that came with this wait tells that the number is the same.
-        if seen.is_none() && !is_same(knote, &mut self.port) {
+        // A hint that came with this wait tells that the number is the same, if
+        // there is something to show for it.
+        let in_doubt = seen.is_none() || (report.data <= 0 && !report.eof);
+        if in_doubt && !is_same(knote, &mut self.port) {
             let _ = self.delete(slot);
             return;
         }

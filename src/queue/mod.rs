@@ -15,7 +15,10 @@
 
 mod apply;
 mod bell;
+mod calls;
 mod collect;
+mod mend;
+mod renew;
 #[cfg(test)]
 mod tests;
 mod track;
@@ -23,12 +26,14 @@ mod track;
 use crate::clock::{Moment, Patience};
 use crate::errno::{Errno, Result};
 use crate::event::Kevent;
+use crate::knote::Slot;
 use crate::knote::alarms::Alarms;
 use crate::knote::ready::Ready;
 use crate::knote::table::Table;
 use crate::sync::{AtomicBool, Ordering};
-use crate::sys::{Descriptor, Mutex, Platform};
+use crate::sys::{self, Bell, Descriptor, Mutex, Platform};
 use bell::{Ringing, Step, Wake};
+use calls::Calls;
 use parking_lot::lock_api::MappedMutexGuard;
 
 /// What the C caller handed over, and gets.
@@ -47,8 +52,12 @@ pub(crate) trait Caller {
     /// Should events be collected, if the changes wrote no entries?
     fn collects(&self) -> bool;
 
-    /// How long to wait. EINVAL: not a time.
-    fn patience(&self) -> Result<Patience>;
+    /// Has any change been taken?
+    fn has_changed(&self) -> bool;
+
+    /// How long to wait, reckoned from the first time this is asked. EINVAL:
+    /// not a time.
+    fn patience(&mut self) -> Result<Patience>;
 
     /// Answers a question to the library itself (EVFILT_LIBKQUEUE).
     fn command(&mut self, change: &Kevent) -> Result<Option<Kevent>>;
@@ -59,6 +68,9 @@ pub(crate) trait Caller {
 pub(crate) enum Stop {
     /// The number is not this queue any more: it was closed.
     Gone,
+    /// Descriptors closed elsewhere wake it for nothing, again and again: it
+    /// is to be renewed. The call has nothing to return yet and goes on then.
+    Haunted,
     Failed(Errno),
 }
 
@@ -74,35 +86,51 @@ pub(crate) struct Queue<P: Platform> {
     ready: Ready,
     alarms: Alarms,
     port: P,
+    /// The home that it lives in.
+    home: u32,
     ringing: Ringing,
     /// What the platform's alarm is set to.
     alarm: Option<Moment>,
     /// The number of the present scan: at most one event a knote in each.
     scan: u32,
+    /// It is, or was, known by more than one number: then one of them may be
+    /// another queue's by now while this one lives.
+    has_dups: bool,
     /// How many knotes the platform must attend to before a thread sleeps.
     careful: u32,
+    /// Its waiters are being woken because a number of it goes: the bell is
+    /// held, whatever the list says.
+    roused: bool,
+    /// How many knotes have gone; wraps.
+    gone: u32,
+    /// How many hints came for knotes that had gone before the wait began.
+    haunts: usize,
 }
 
+/// How often a closing queue's lock is looked at, before it is not waited for.
+const SPINS: u32 = 1000;
+
 impl<P: Platform> Queue<P> {
-    pub(crate) fn new(port: P) -> Queue<P> {
+    pub(crate) fn new(port: P, home: u32) -> Queue<P> {
         Queue {
             table: Table::new(),
             ready: Ready::new(),
             alarms: Alarms::new(),
             port,
+            home,
             ringing: Ringing::new(),
             alarm: None,
             scan: 0,
+            has_dups: false,
             careful: 0,
+            roused: false,
+            gone: 0,
+            haunts: 0,
         }
     }
 
     pub(crate) fn port(&self) -> &P {
         &self.port
-    }
-
-    pub(crate) fn port_mut(&mut self) -> &mut P {
-        &mut self.port
     }
 
     /// What of a dead queue the next one can use.
@@ -120,7 +148,10 @@ impl<P: Platform> Queue<P> {
             self.port.alarm(first)?;
             self.alarm = first;
         }
-        match self.ringing.step(self.ready.is_empty(), wake) {
+        if self.roused {
+            return Ok(false);
+        }
+        match self.ringing.step(self.ready.is_empty(), wake, sys::thread_mark()) {
             Step::Nothing => Ok(false),
             Step::GoOut => Ok(true),
             Step::Set(bell) => {
@@ -143,6 +174,52 @@ impl<P: Platform> Queue<P> {
         self.settle(Wake::All).map(|_| ())
     }
 
+    /// It has been found under one more number.
+    pub(crate) fn note_dup(&mut self) {
+        self.has_dups = true;
+    }
+
+    /// Its waiters have been woken: the bell is what the list says again.
+    fn calm(&mut self) {
+        if !core::mem::replace(&mut self.roused, false) {
+            return;
+        }
+        let bell = if self.ready.is_empty() { Bell::Rest } else { Bell::Hold };
+        // Should it fail, the number is no longer the queue: the bell goes on
+        // as it is, and the next call by a good number sets it.
+        let set = self.port.bell(bell).is_ok();
+        self.ringing.is_set(if set { bell } else { Bell::Hold });
+    }
+
+    /// A number has been closed: its knotes of that life are gone.
+    fn lose(&mut self, number: Descriptor) {
+        let Ok(ident) = usize::try_from(number) else { return };
+        let mut next = self.table.first_of(ident);
+        while let Some(slot) = next {
+            next = self.table.next_of(slot);
+            self.bury(slot);
+        }
+    }
+
+    /// Many numbers have been closed.
+    fn lose_all(&mut self) {
+        for slot in 0..self.table.slots() {
+            self.bury(slot as Slot);
+        }
+    }
+
+    /// Drops a knote whose descriptor was closed, if it is one. Its watch by
+    /// the poller went before the close, see [`Platform::take_out`].
+    fn bury(&mut self, slot: Slot) {
+        let Some(knote) = self.table.get(slot).filter(|knote| knote.is_past()) else { return };
+        if knote.body.source().is_some_and(|source| source.repeats) {
+            self.forget(slot);
+        } else {
+            // It cannot fail in a way that would keep it.
+            let _ = self.delete(slot);
+        }
+    }
+
     /// Has the queue's number become something else? Asked when a call failed
     /// in a way that this would explain, or made no call that would tell.
     fn is_gone(&mut self) -> bool {
@@ -160,6 +237,9 @@ pub(crate) struct Home<P: Platform> {
     /// thread that misses a change of it looked at the queue before the change,
     /// and is woken as any thread that waits already.
     careful: AtomicBool,
+    /// What close() has to say, and may do by itself.
+    calls: Calls,
+    outline: P::Outline,
 }
 
 #[derive(Debug)]
@@ -171,12 +251,18 @@ pub(crate) struct Room<P: Platform> {
 
 impl<P: Platform> Home<P> {
     pub(crate) fn new() -> Home<P> {
-        Home { room: Mutex::new(Room { tenant: 0, queue: None }), careful: AtomicBool::new(false) }
+        Home {
+            room: Mutex::new(Room { tenant: 0, queue: None }),
+            careful: AtomicBool::new(false),
+            calls: Calls::new(),
+            outline: P::Outline::default(),
+        }
     }
 
     /// A queue moves in; the number by which it will be known here.
     pub(crate) fn settle_in(&self, queue: Queue<P>) -> u32 {
         let mut room = self.room.lock();
+        self.calls.begin();
         self.note(&queue);
         room.queue = Some(queue);
         room.tenant
@@ -206,18 +292,76 @@ impl<P: Platform> Home<P> {
 
     /// Looks in on whoever lives here.
     pub(crate) fn visit<R>(&self, look: impl FnOnce(&mut Queue<P>) -> R) -> Option<R> {
-        self.room.lock().queue.as_mut().map(look)
-    }
-
-    /// Looks in without waiting for the lock. In a forked child its holder may
-    /// be a thread that does not exist there.
-    pub(crate) fn try_visit<R>(&self, look: impl FnOnce(&mut Queue<P>) -> R) -> Option<R> {
-        self.room.try_lock()?.queue.as_mut().map(look)
+        let mut room = self.room.lock();
+        let queue = room.queue.as_mut()?;
+        let seen = look(queue);
+        self.note(queue);
+        Some(seen)
     }
 
     /// Notes what must be known of a queue without its lock. The lock is held.
     fn note(&self, queue: &Queue<P>) {
         self.careful.store(queue.careful > 0, Ordering::Relaxed);
+        queue.port.outline(&self.outline);
+    }
+
+    /// A number is about to be closed that a queue watches, perhaps this one.
+    /// Async-signal-safe: see [`calls`].
+    pub(crate) fn lose(&self, number: Descriptor) {
+        P::take_out(&self.outline, number);
+        self.calls.lose(number);
+    }
+
+    /// This number of the queue's is about to be closed: every thread that
+    /// waits by it is to return. Async-signal-safe.
+    pub(crate) fn close(&self, number: Descriptor) {
+        if !self.calls.close(number, P::now()) || !P::rouse(&self.outline, number) {
+            return;
+        }
+        // A thread that took the lock before the call was written down may put
+        // the bell to rest after it; once the lock is free none does. It is not
+        // to be waited for in a signal handler, so not for long.
+        for _ in 0..SPINS {
+            if !self.room.is_locked() {
+                break;
+            }
+            core::hint::spin_loop();
+        }
+        P::rouse(&self.outline, number);
+    }
+
+    /// This number is the queue (again).
+    pub(crate) fn open(&self, number: Descriptor) {
+        self.calls.open(number);
+    }
+
+    /// Has this number of the queue's been closed while a thread waited by it?
+    fn is_closed(&self, number: Descriptor) -> bool {
+        self.calls.is_closed(number)
+    }
+
+    /// Looks after what close() has left. With the lock.
+    #[cold]
+    fn answer(&self, queue: &mut Queue<P>) {
+        if self.calls.take_lost(|number| queue.lose(number)) {
+            queue.lose_all();
+        }
+        if !self.calls.is_roused() {
+            queue.calm();
+        } else if self.calls.is_over(P::now()) {
+            self.calls.calm();
+            queue.calm();
+        } else {
+            queue.roused = true;
+        }
+    }
+
+    /// This call may have set the bell while its waiters were being woken; then
+    /// it wakes them again. No lock is held.
+    fn keep_roused(&self, number: Descriptor) {
+        if self.calls.is_roused() && !self.calls.is_over(P::now()) {
+            P::rouse(&self.outline, number);
+        }
     }
 
     /// The queue that a call means, locked.
@@ -226,8 +370,13 @@ impl<P: Platform> Home<P> {
         if room.tenant != tenant {
             return Err(Stop::Gone);
         }
-        parking_lot::lock_api::MutexGuard::try_map(room, |room| room.queue.as_mut())
-            .map_err(|_| Stop::Gone)
+        let mut queue =
+            parking_lot::lock_api::MutexGuard::try_map(room, |room| room.queue.as_mut())
+                .map_err(|_| Stop::Gone)?;
+        if self.calls.any() {
+            self.answer(&mut queue);
+        }
+        Ok(queue)
     }
 }
 
@@ -251,13 +400,33 @@ fn ring<P: Platform>(
     rung.map_err(|_| Stop::Gone)
 }
 
+/// What to do with what a wait has found, and how much it was, when its number
+/// turns out to be another queue's by now.
+pub(crate) type Astray<P> = fn(Descriptor, &mut <P as Platform>::Found, usize);
+
 /// A call of kevent() on the queue that lives here as `tenant` and is known to
-/// the caller by `number`.
+/// the caller by `number`. A thread may leave it wherever it is, by a longjmp
+/// out of a signal handler: the queue is mended then.
 pub(crate) fn kevent<P: Platform, C: Caller>(
     home: &Home<P>,
     tenant: u32,
     number: Descriptor,
     caller: &mut C,
+    astray: Astray<P>,
+) -> core::result::Result<usize, Stop> {
+    P::unless_left(
+        &mut (home, caller),
+        |(home, _)| home.left(),
+        |(home, caller)| call(home, tenant, number, *caller, astray),
+    )
+}
+
+fn call<P: Platform, C: Caller>(
+    home: &Home<P>,
+    tenant: u32,
+    number: Descriptor,
+    caller: &mut C,
+    astray: Astray<P>,
 ) -> core::result::Result<usize, Stop> {
     // The common call has no changes, and makes straight for the wait.
     let changed = match caller.next_change() {
@@ -272,10 +441,11 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
             }
         }
     };
-    let collected = collect::events(home, tenant, number, caller, changed);
+    let collected = collect::events(home, tenant, number, caller, astray, changed);
     if collected.is_err() && changed.is_some_and(|applied| applied.expedite) {
         // This call was to look at the list next, so nobody was told of it.
         home.enter(tenant)?.settle(Wake::All)?;
     }
+    home.keep_roused(number);
     collected
 }

@@ -9,6 +9,7 @@
 mod against_model;
 mod except;
 mod fs;
+mod ghosts;
 mod processes;
 mod signals;
 mod vnode;
@@ -31,12 +32,15 @@ struct Call {
     changes: VecDeque<Kevent>,
     room: usize,
     entries: Vec<Kevent>,
+    changed: bool,
     patience: Result<Patience>,
 }
 
 impl Caller for Call {
     fn next_change(&mut self) -> Option<Kevent> {
-        self.changes.pop_front()
+        let change = self.changes.pop_front();
+        self.changed |= change.is_some();
+        change
     }
 
     fn room(&self) -> usize {
@@ -52,7 +56,11 @@ impl Caller for Call {
         self.room > 0
     }
 
-    fn patience(&self) -> Result<Patience> {
+    fn has_changed(&self) -> bool {
+        self.changed
+    }
+
+    fn patience(&mut self) -> Result<Patience> {
         self.patience
     }
 
@@ -79,7 +87,7 @@ impl Rig {
     fn another() -> Rig {
         let (port, number) = Fake::open(None).unwrap();
         let home = Home::new();
-        let tenant = home.settle_in(Queue::new(port));
+        let tenant = home.settle_in(Queue::new(port, 0));
         Rig { home, tenant, number }
     }
 
@@ -90,8 +98,16 @@ impl Rig {
         patience: Result<Patience>,
     ) -> core::result::Result<Vec<Kevent>, Stop> {
         let changes = changes.iter().copied().collect();
-        let mut call = Call { changes, room, entries: Vec::new(), patience };
-        let result = kevent(&self.home, self.tenant, self.number, &mut call);
+        let mut call = Call { changes, room, entries: Vec::new(), changed: false, patience };
+        let mut result = kevent(&self.home, self.tenant, self.number, &mut call, |_, _, _| ());
+        while result == Err(Stop::Haunted) {
+            // As the interface does it.
+            let renewed = self.home.visit(|queue| queue.renew(&[self.number])).unwrap();
+            if renewed.is_err() && patience == Ok(Patience::Poll) {
+                return Ok(Vec::new());
+            }
+            result = kevent(&self.home, self.tenant, self.number, &mut call, |_, _, _| ());
+        }
         result.map(|count| {
             call.entries.truncate(count);
             call.entries

@@ -16,11 +16,12 @@
 
 #![forbid(unsafe_code)]
 
+mod closing;
 mod numbers;
 
 use crate::errno::{Errno, Result};
 use crate::queue::{Home, Queue};
-use crate::sync::{AtomicBool, Ordering};
+use crate::sync::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use crate::sys::{self, Descriptor, DescriptorState, Mutex, Native, PerProcess, Platform};
 use numbers::{Entry, Numbers};
 use std::sync::OnceLock;
@@ -29,7 +30,8 @@ static REGISTRY: PerProcess<Registry<Native>> = PerProcess::new();
 
 /// How many queues each kqueue() asks after.
 const SWEEP: u32 = 2;
-/// How many graves before the process's descriptors are looked through.
+/// How many graves before the process's descriptors are looked through, or as
+/// one to how many queues, if that is more.
 const GRAVES: usize = 32;
 /// How many dead queues' private objects are kept for the next ones.
 const SPARES: usize = 32;
@@ -47,6 +49,10 @@ pub(crate) struct Found<P: Platform> {
 
 #[derive(Debug)]
 pub(crate) struct Registry<P: Platform> {
+    /// The process. One that vfork() made shares all this, and is another.
+    owner: AtomicI32,
+    /// The home of a queue that was closed, and 1; or 0.
+    closed: AtomicU32,
     numbers: Numbers,
     /// Homes by number: the chunks are never given back, so a reference to a
     /// home is good for ever.
@@ -84,9 +90,41 @@ enum State {
 
 /// kqueue(): makes a queue and returns its descriptor.
 pub(crate) fn create() -> Result<Descriptor> {
-    let registry = REGISTRY.start(Registry::renew, Registry::new)?;
+    let registry = start()?;
     register_handler()?;
     registry.create()
+}
+
+/// This process's registry. Whatever it has inherited is given up first, while
+/// nothing is its own.
+fn start() -> Result<&'static Registry<Native>> {
+    let holders = sys::holders_until_now();
+    if let Some(registry) = REGISTRY.get() {
+        return Ok(registry);
+    }
+    sys::disown(holders, CLOSE_IN_CHILDREN.load(Ordering::Relaxed));
+    HANDLED.store(false, Ordering::Relaxed);
+    REGISTRY.start(Registry::renew, Registry::new)
+}
+
+/// Did the handler run at the fork that made this process?
+static HANDLED: AtomicBool = AtomicBool::new(false);
+
+/// The first call of a forked child may be one by its parent's queue. It gives
+/// back what it inherited.
+fn start_child() {
+    let holders = sys::holders_until_now();
+    if REGISTRY.inherited().is_none() {
+        return;
+    }
+    if HANDLED.load(Ordering::Relaxed) {
+        // Without memory it stays as it is, until the next call.
+        let _ = start();
+    } else if CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
+        // libc does not know of this fork: another thread may have been inside
+        // malloc(). So memory is left to kqueue(), which needs some.
+        sys::disown(holders, true);
+    }
 }
 
 /// Once, and for all descendants: handlers are inherited. There is no queue
@@ -95,23 +133,22 @@ fn register_handler() -> Result<()> {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if !REGISTERED.load(Ordering::Relaxed) {
         sys::at_fork_in_child(in_forked_child)?;
+        sys::attach(closing::HOOK);
         REGISTERED.store(true, Ordering::Relaxed);
     }
     Ok(())
 }
 
 /// Runs in a forked child, before fork() returns there. Async-signal-safe: it
-/// tries locks and never waits for one, closes descriptors, and touches no
-/// memory but the atomics and the queues it could lock.
+/// takes no lock, closes descriptors, and touches no memory but atomics.
 extern "C" fn in_forked_child() {
     // What the child runs, or execs, is not to notice: whatever else is kept.
     sys::in_forked_child();
+    HANDLED.store(true, Ordering::Relaxed);
     if !CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
         return;
     }
-    if let Some(inherited) = REGISTRY.inherited() {
-        inherited.disown();
-    }
+    sys::disown_in_handler();
 }
 
 /// NOTE_FORK_CLEANUP: does a forked child close what it inherits?
@@ -138,18 +175,19 @@ fn find_slow(
     registry: Option<&'static Registry<Native>>,
     number: Descriptor,
 ) -> Result<Found<Native>> {
+    if registry.is_none() {
+        start_child();
+    }
     let state = sys::descriptor_state(number);
     if state == DescriptorState::Queue {
         let alias = registry.map_or(Ok(None), |registry| registry.find_alias(number))?;
         if let Some(found) = alias {
             return Ok(found);
         }
-        // The parent's queue: natively the number would be closed here.
-        if REGISTRY.inherited().is_some_and(|parent| parent.numbers.get(number).is_some()) {
-            return Err(Errno::EBADF);
-        }
     }
-    Err(if state == DescriptorState::Closed { Errno::EBADF } else { Errno::EINVAL })
+    // A queue that is not of this process is one of its parent's: natively the
+    // number would be closed here.
+    Err(if state == DescriptorState::Other { Errno::EINVAL } else { Errno::EBADF })
 }
 
 /// A call found that the number is not its queue any more. The queue that it
@@ -165,6 +203,23 @@ pub(crate) fn find_another(number: Descriptor, last: &Found<Native>) -> Result<F
     if same { Err(Errno::EBADF) } else { Ok(found) }
 }
 
+/// A call has waited on a number that is another of our queues by now (the old
+/// one was closed, and dup() gave its number to this), and has taken from it
+/// what it may have told once. That queue gets it back.
+#[cold]
+pub(crate) fn astray(number: Descriptor, found: &mut <Native as Platform>::Found, count: usize) {
+    let registry = REGISTRY.get();
+    if let Some(Ok(Some(owner))) = registry.map(|registry| registry.find_alias(number)) {
+        owner.home.take_in(owner.tenant, number, found, count);
+    }
+}
+
+/// Makes a haunted queue's kernel objects anew. On error it is as it was.
+#[cold]
+pub(crate) fn renew(haunted: &Found<Native>) -> Result<()> {
+    REGISTRY.get().map_or(Err(Errno::EBADF), |registry| registry.renew_queue(haunted))
+}
+
 /// Looks after every queue now, as libkqueue_drain_pending_close() promises.
 pub(crate) fn sweep_all() {
     if let Some(registry) = REGISTRY.get() {
@@ -178,6 +233,8 @@ pub(crate) fn sweep_all() {
 impl<P: Platform> Registry<P> {
     fn new() -> Registry<P> {
         Registry {
+            owner: AtomicI32::new(sys::process_id()),
+            closed: AtomicU32::new(0),
             numbers: Numbers::new(),
             homes: [const { OnceLock::new() }; CHUNKS],
             roster: Mutex::new(Roster {
@@ -203,7 +260,12 @@ impl<P: Platform> Registry<P> {
     }
 
     fn create(&self) -> Result<Descriptor> {
+        let _busy = sys::Busy::new();
         let mut roster = self.roster.lock();
+        if let Some(home) = self.closed.swap(0, Ordering::Relaxed).checked_sub(1) {
+            let missed = self.ask_after(&mut roster, home);
+            self.exhume_if_due(&mut roster, missed);
+        }
         self.sweep(&mut roster, SWEEP);
         let (home, at) = self.vacancy(&mut roster)?;
         let (port, number) = match P::open(roster.spares.pop()) {
@@ -233,10 +295,12 @@ impl<P: Platform> Registry<P> {
     ) -> Result<()> {
         let no_memory = |_| Errno::ENOMEM;
         self.numbers.prepare(number)?;
+        sys::remember(number)?;
         // The kernel gave the number out: whatever had it has been closed.
         if let Some(last) = self.numbers.get(number) {
             self.numbers.set(number, None);
-            self.ask_after(roster, last.home);
+            let missed = self.ask_after(roster, last.home);
+            self.exhume_if_due(roster, missed);
         }
         let Some(resident) = roster.residents.get_mut(at as usize) else {
             return Err(Errno::ENOMEM);
@@ -245,11 +309,12 @@ impl<P: Platform> Registry<P> {
         resident.numbers.try_reserve(1).map_err(no_memory)?;
         resident.numbers.push(number);
         resident.state = State::Alive;
-        resident.tenant = home.settle_in(Queue::new(port));
+        resident.tenant = home.settle_in(Queue::new(port, at));
         if let Some(place) = roster.vacant.iter().rposition(|vacant| *vacant == at) {
             roster.vacant.swap_remove(place);
         }
         self.numbers.set(number, Some(Entry { home: at, tenant: resident.tenant }));
+        sys::begin_queue(number);
         Ok(())
     }
 
@@ -282,22 +347,32 @@ impl<P: Platform> Registry<P> {
         Ok((self.home(at).ok_or(Errno::ENOMEM)?, at))
     }
 
-    /// Asks after the next few queues in turn, and buries the dead.
+    /// Asks after the next few queues in turn, and buries the dead. If one of
+    /// them is missed, many may be: then all are asked after, for to look for
+    /// their graves costs the same for one and for a thousand.
     fn sweep(&self, roster: &mut Roster<P>, most: u32) {
         let all = roster.residents.len() as u32;
-        for _ in 0..most.min(all) {
+        let mut left = most.min(all);
+        let mut missed = false;
+        while left > 0 {
             let at = roster.hand % all;
             roster.hand = (at + 1) % all;
-            self.ask_after(roster, at);
+            left -= 1;
+            if self.ask_after(roster, at) && !missed {
+                missed = true;
+                left = all - 1;
+            }
         }
+        self.exhume_if_due(roster, missed);
     }
 
-    /// Is one of its numbers still this queue? If not, buries it.
-    fn ask_after(&self, roster: &mut Roster<P>, at: u32) {
-        let Some(resident) = roster.residents.get_mut(at as usize) else { return };
-        let Some(home) = self.home(at) else { return };
+    /// Is one of its numbers still this queue? If not, buries it. `true`: what
+    /// it holds is missed.
+    fn ask_after(&self, roster: &mut Roster<P>, at: u32) -> bool {
+        let Some(resident) = roster.residents.get_mut(at as usize) else { return false };
+        let Some(home) = self.home(at) else { return false };
         if resident.state != State::Alive {
-            return;
+            return false;
         }
         let entry = Entry { home: at, tenant: resident.tenant };
         let numbers = &self.numbers;
@@ -310,14 +385,12 @@ impl<P: Platform> Registry<P> {
                 good
             });
         });
-        if resident.numbers.is_empty() {
-            resident.state = State::Buried;
-            roster.graves.push(at);
-            let missed = home.visit(|queue| queue.port().is_missed()) == Some(true);
-            if missed || roster.graves.len() > GRAVES {
-                self.exhume(roster);
-            }
+        if !resident.numbers.is_empty() {
+            return false;
         }
+        resident.state = State::Buried;
+        roster.graves.push(at);
+        home.visit(|queue| queue.port().is_missed()) == Some(true)
     }
 
     /// A call found that the number is not this queue any more, unless somebody
@@ -325,7 +398,8 @@ impl<P: Platform> Registry<P> {
     fn forget(&self, number: Descriptor, tenant: u32) {
         let mut roster = self.roster.lock();
         if let Some(entry) = self.numbers.get(number).filter(|entry| entry.tenant == tenant) {
-            self.ask_after(&mut roster, entry.home);
+            let missed = self.ask_after(&mut roster, entry.home);
+            self.exhume_if_due(&mut roster, missed);
         }
     }
 
@@ -345,17 +419,36 @@ impl<P: Platform> Registry<P> {
     /// If the number refers to this queue, notes that it does. ENOMEM: it does,
     /// but there is no room to note it.
     fn recognise(&self, at: u32, resident: &mut Resident, number: Descriptor) -> Result<bool> {
-        let answers =
-            self.home(at).and_then(|home| home.visit(|queue| queue.port().answers_to(number)));
+        let answers = self.home(at).and_then(|home| {
+            home.visit(|queue| {
+                let answers = queue.port().answers_to(number);
+                if answers {
+                    queue.note_dup();
+                }
+                answers
+            })
+        });
         if answers != Some(true) {
             return Ok(false);
         }
         self.numbers.prepare(number)?;
+        sys::remember(number)?;
         resident.numbers.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         resident.numbers.push(number);
         resident.state = State::Alive;
         self.numbers.set(number, Some(Entry { home: at, tenant: resident.tenant }));
+        sys::begin_queue(number);
+        if let Some(home) = self.home(at) {
+            home.open(number);
+        }
         Ok(true)
+    }
+
+    fn exhume_if_due(&self, roster: &mut Roster<P>, missed: bool) {
+        // In proportion: what a look costs grows with the queues there are.
+        if missed || roster.graves.len() > GRAVES.max(roster.residents.len() / GRAVES) {
+            self.exhume(roster);
+        }
     }
 
     /// Looks through the process's descriptors for buried queues, and clears
@@ -367,10 +460,7 @@ impl<P: Platform> Registry<P> {
         let Roster { residents, vacant, graves, spares, .. } = roster;
         let mut unsure = false;
         sys::own_descriptors(|number| {
-            let ours = self.numbers.get(number).is_some()
-                || spares.iter().any(|spare| spare.owns(number))
-                || graves.iter().any(|at| self.grave_owns(*at, number));
-            if ours || sys::descriptor_state(number) != DescriptorState::Queue {
+            if self.is_known(number) || sys::descriptor_state(number) != DescriptorState::Queue {
                 return;
             }
             graves.retain(|at| match residents.get_mut(*at as usize) {
@@ -403,27 +493,56 @@ impl<P: Platform> Registry<P> {
         });
     }
 
-    fn grave_owns(&self, at: u32, number: Descriptor) -> bool {
-        let home = self.home(at);
-        home.and_then(|home| home.visit(|queue| queue.port().owns(number))) == Some(true)
-    }
-
-    /// In a forked child, in the handler: closes what would be closed natively
-    /// and our private descriptors with it. A number that is something else by
-    /// now is left alone.
-    fn disown(&self) {
-        self.numbers.for_each(|number, entry| {
-            let Some(home) = self.home(entry.home) else { return };
-            if home.try_visit(|queue| queue.port().answers_to(number)) == Some(true) {
-                P::close(number);
+    /// Renews a queue: see [`crate::queue`]. Every number must be known that
+    /// refers to it, or what a dup has made would go on referring to the old.
+    fn renew_queue(&self, haunted: &Found<P>) -> Result<()> {
+        let mut roster = self.roster.lock();
+        let known = roster.residents.iter().zip(0..).position(|(resident, at)| {
+            resident.tenant == haunted.tenant
+                && resident.state == State::Alive
+                && self.home(at).is_some_and(|home| core::ptr::eq(home, haunted.home))
+        });
+        let at = known.and_then(|at| u32::try_from(at).ok()).ok_or(Errno::EBADF)?;
+        self.ask_after(&mut roster, at);
+        let resident = roster.residents.get_mut(at as usize).ok_or(Errno::EBADF)?;
+        let mut complete = Ok(());
+        sys::own_descriptors(|number| {
+            if !self.is_known(number)
+                && let Err(error) = self.recognise(at, resident, number)
+            {
+                complete = Err(error);
             }
         });
-        self.for_each_home(|home| {
-            let _ = home.try_visit(|queue| queue.port_mut().disown());
-        });
-        if let Some(mut roster) = self.roster.try_lock() {
-            roster.spares.iter_mut().for_each(P::disown);
+        complete?;
+        self.renew_under(haunted.home, &resident.numbers, 0)
+    }
+
+    /// Renews it while the queues that watch it, from this home on, are locked.
+    /// No two locks of queues are held at once but here, where one thread at a
+    /// time comes by, with the roster's.
+    fn renew_under(&self, haunted: &Home<P>, numbers: &[Descriptor], from: u32) -> Result<()> {
+        let others = (from..).map_while(|at| Some((at, self.home(at)?)));
+        for (at, home) in others.filter(|(_, home)| !core::ptr::eq(*home, haunted)) {
+            let renewed = home.visit(|queue| {
+                queue.watches(numbers).then(|| {
+                    queue.let_go(numbers);
+                    let renewed = self.renew_under(haunted, numbers, at + 1);
+                    queue.take_hold(numbers);
+                    renewed
+                })
+            });
+            if let Some(renewed) = renewed.flatten() {
+                return renewed;
+            }
         }
+        haunted.visit(|queue| queue.renew(numbers)).unwrap_or(Err(Errno::EBADF))
+    }
+
+    /// Does the number refer to the queue that it is noted for? It may have been
+    /// closed, and be the last number of another one by now.
+    fn is_known(&self, number: Descriptor) -> bool {
+        let home = self.numbers.get(number).and_then(|entry| self.home(entry.home));
+        home.and_then(|home| home.visit(|queue| queue.port().answers_to(number))) == Some(true)
     }
 
     /// In a forked child, at its first call: gives back the memory of what it
@@ -432,11 +551,11 @@ impl<P: Platform> Registry<P> {
     /// home that such a thread had locked is never used again.
     fn renew(&'static self) -> bool {
         let Some(mut roster) = self.roster.try_lock() else { return false };
+        self.owner.store(sys::process_id(), Ordering::Relaxed);
         self.numbers.for_each(|number, _| self.numbers.set(number, None));
         let Roster { residents, vacant, graves, spares, hand } = &mut *roster;
         *hand = 0;
         graves.clear();
-        spares.iter_mut().for_each(P::disown);
         spares.clear();
         vacant.clear();
         for (at, resident) in (0..).zip(residents.iter_mut()) {
@@ -448,12 +567,6 @@ impl<P: Platform> Registry<P> {
             }
         }
         true
-    }
-
-    fn for_each_home(&self, mut each: impl FnMut(&'static Home<P>)) {
-        for chunk in self.homes.iter().filter_map(OnceLock::get) {
-            chunk.iter().for_each(&mut each);
-        }
     }
 }
 

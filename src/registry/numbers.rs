@@ -91,6 +91,14 @@ impl Numbers {
         }
     }
 
+    /// Takes an entry away, unless there is another by now. Async-signal-safe.
+    pub(super) fn remove(&self, number: Descriptor, entry: Entry) {
+        if let Some(word) = self.word(number) {
+            let (there, none) = (Entry::pack(Some(entry)), Entry::pack(None));
+            let _ = word.compare_exchange(there, none, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
     /// Calls `each` with every number that has an entry. Takes no lock and no
     /// memory: the fork handler uses it.
     pub(super) fn for_each(&self, mut each: impl FnMut(Descriptor, Entry)) {
@@ -136,6 +144,10 @@ mod tests {
         assert_eq!(seen, all.iter().copied().zip(0..).collect::<Vec<_>>());
         numbers.set(1023, None);
         assert_eq!(numbers.get(1023), None);
+        numbers.remove(1024, Entry { home: 0, tenant: 0 });
+        assert!(numbers.get(1024).is_some());
+        numbers.remove(1024, Entry { home: 3, tenant: u32::MAX });
+        assert_eq!(numbers.get(1024), None);
         assert_eq!(numbers.get(-1), None);
     }
 }

@@ -154,6 +154,8 @@ pub(crate) enum Verb {
     Follow,
     WatchMounts,
     Mounts,
+    Renewal,
+    Carry,
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -312,6 +314,12 @@ pub(crate) fn close(fd: Descriptor) {
             set.entries.retain(|entry| !matches!(entry, Entry::Watch(watch) if watch.fd == fd));
         }
     });
+}
+
+/// Closes a number whose object lives on elsewhere: it goes on being watched,
+/// and nobody can put an end to that.
+pub(crate) fn forsake(fd: Descriptor) {
+    machine(|machine| machine.numbers.remove(&fd));
 }
 
 /// Something happens to a descriptor's object that its watchers are told of.
@@ -722,11 +730,17 @@ impl Fake {
     }
 }
 
+/// What is to take a set's place.
+pub(crate) struct Renewal(VecDeque<Entry>);
+
 impl Platform for Fake {
     /// The number.
     type Waiter = Descriptor;
     type Ringer = Descriptor;
     type Found = Found;
+    /// Nobody tells of a close here.
+    type Outline = ();
+    type Renewal = Renewal;
 
     /// Small, so that it is often full.
     const BATCH: usize = 4;
@@ -759,11 +773,6 @@ impl Platform for Fake {
 
     fn answers_to(&self, number: Descriptor) -> bool {
         machine(|machine| machine.set_of(number) == Ok(self.set))
-    }
-
-    fn owns(&self, _number: Descriptor) -> bool {
-        // Nothing of it has a number.
-        false
     }
 
     fn reach(&mut self, number: Descriptor) {
@@ -833,6 +842,62 @@ impl Platform for Fake {
         }
     }
 
+    fn prepare_renewal(&mut self) -> Result<Renewal> {
+        let set = self.set;
+        machine(|machine| {
+            machine.called(Verb::Renewal)?;
+            let carried = |entry: &Entry| match entry {
+                Entry::Watch(watch) => watch.repeats,
+                Entry::Process(_) => true,
+                _ => false,
+            };
+            let entries = machine.sets[set].entries.iter();
+            Ok(Renewal(entries.filter(|entry| !carried(entry)).copied().collect()))
+        })
+    }
+
+    fn carry(
+        &mut self,
+        into: &mut Renewal,
+        fd: Descriptor,
+        _side: Side,
+        _source: &Source,
+        arm: Arm,
+        token: Token,
+    ) -> Result<()> {
+        let set = self.set;
+        machine(|machine| {
+            machine.called(Verb::Carry)?;
+            let at = machine.entry(set, fd, token)?;
+            if let Entry::Watch(watch) = machine.sets[set].entries[at] {
+                into.0.push_back(Entry::Watch(Watch { arm, edge: true, ..watch }));
+            }
+            Ok(())
+        })
+    }
+
+    fn carry_process(
+        &mut self,
+        into: &mut Renewal,
+        watched: &Watched,
+        _token: Token,
+    ) -> Result<()> {
+        let set = self.set;
+        machine(|machine| {
+            into.0.extend(machine.sets[set].watched[watched.place as usize].map(Entry::Process));
+        });
+        Ok(())
+    }
+
+    fn renew(&mut self, Renewal(entries): Renewal, _numbers: &[Descriptor]) -> Result<()> {
+        let set = self.set;
+        machine(|machine| {
+            let set = &mut machine.sets[set];
+            (set.entries, set.bell, set.rung) = (entries, Bell::Rest, false);
+        });
+        Ok(())
+    }
+
     fn about_to_wait() {
         // The script says what is in vain.
     }
@@ -877,6 +942,14 @@ impl Platform for Fake {
                 true => Attended::Quiet,
             })
         })
+    }
+
+    fn outline(&self, (): &()) {}
+
+    fn take_out((): &(), _fd: Descriptor) {}
+
+    fn rouse((): &(), _number: Descriptor) -> bool {
+        false
     }
 
     fn prove(&mut self) -> bool {

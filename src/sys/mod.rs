@@ -14,13 +14,21 @@
 //! |---|---|
 //! | [`Platform`] | one queue's kernel objects |
 //! | `RawLock` | what [`Mutex`] sleeps on; never allocates, survives a fork |
+//! | `reclaim`, `thread_mark` | a lock that a thread has left behind; who is who |
 //! | `PerProcess` | a value that a forked child starts anew |
 //! | `descriptor_state`, `own_descriptors` | what a number is, and which are open |
 //! | `at_fork_in_child` | a call in every forked child |
 //! | `in_forked_child` | what a forked child needs of the platform at once |
-//! | `thread_id`, `errno`, `set_errno`, `print` | small services |
+//! | `disown_in_handler`, `disown` | give up a parent's descriptors |
+//! | `holders_until_now` | whose they are |
+//! | `remember` | notes a queue's number, which a forked child gives up |
+//! | `is_kept` | is a number one of these? |
+//! | `Busy` | says that a queue is being made, for those who fork meanwhile |
+//! | `thread_id`, `process_id`, `errno`, `set_errno`, `print` | small services |
+//! | `attach` | has close() tell the core of numbers, where that can be had |
+//! | `begin_watch`, `end_watch`, `end_life`, `life` | what close() must know of a number, and tells |
 //!
-//! Every method but the waits and [`Platform::ring`] is called with the queue's lock held,
+//! Every method but the waits, [`Platform::ring`] and those that say so is called with the queue's lock held,
 //! must not sleep, and must not allocate in the steady state. `wait` is called
 //! with no lock held and nothing on the stack that needs dropping: the thread
 //! may be cancelled there, or leave by longjmp out of a signal handler.
@@ -250,8 +258,18 @@ pub(crate) enum DescriptorState {
     Closed,
     /// Something that cannot be a queue.
     Other,
-    /// Possibly a queue.
+    /// A queue of this library's, be it another process's.
     Queue,
+}
+
+/// Which queues watch a number, as far as is known.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Watchers {
+    None,
+    /// None but the one in this home.
+    One(u32),
+    /// Any of them may.
+    Any,
 }
 
 /// May a thread be cancelled while it waits?
@@ -276,6 +294,10 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     type Ringer: Copy;
     /// Where a wait puts what it found; plain data.
     type Found;
+    /// What may be known of a queue without its lock.
+    type Outline: Default + Send + Sync + core::fmt::Debug;
+    /// What is to take the place of the objects that waits go through.
+    type Renewal;
 
     /// How many hints one wait can bring.
     const BATCH: usize;
@@ -291,14 +313,25 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Closes a queue's number; what is private goes with the value.
     fn close(number: Descriptor);
 
-    /// Is this number this very queue? Asks the kernel and changes nothing.
+    /// Is this number this very queue? Asks the kernel, and changes nothing that
+    /// is not a queue of ours.
     fn answers_to(&self, number: Descriptor) -> bool;
-
-    /// Is this number one of the queue's private descriptors?
-    fn owns(&self, number: Descriptor) -> bool;
 
     /// From now on the queue is reached by this number.
     fn reach(&mut self, number: Descriptor);
+
+    /// Writes down what may be known without the lock.
+    fn outline(&self, outline: &Self::Outline);
+
+    /// A number is about to be closed: takes it out of the poller, where the
+    /// kernel would not do that if its file stays open elsewhere. No lock is
+    /// held. Async-signal-safe.
+    fn take_out(outline: &Self::Outline, fd: Descriptor);
+
+    /// Holds the bell: wakes every thread that waits, until it is next set.
+    /// `false`: the number is not this queue. No lock is held.
+    /// Async-signal-safe.
+    fn rouse(outline: &Self::Outline, number: Descriptor) -> bool;
 
     /// Makes sure that the number last reached is good, asking the kernel if no
     /// call since has shown it.
@@ -308,8 +341,9 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// keep what the next one can use.
     fn retire(&mut self);
 
-    /// Gives up every descriptor without touching what a parent process
-    /// shares. Called in a forked child; async-signal-safe.
+    /// In a forked child, before it is dropped: forgets what it owes to other
+    /// queues of its process, for that was the parent. Its descriptors have been
+    /// given up by [`disown`].
     fn disown(&mut self);
 
     /// Begins to watch one side of a descriptor. EBADF: not open. EINVAL: it
@@ -341,6 +375,36 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Of two sources of one number the first has just been watched. Does that
     /// show that the other is of an earlier file, and its watch gone?
     fn supplants(&self, new: &Source, old: &Source) -> bool;
+
+    /// Begins to make anew what waits go through, with all in it that is the
+    /// platform's own: a watch that nobody can end, because its number is
+    /// closed and its file lives on elsewhere, is left behind. Until
+    /// [`Platform::renew`] nothing changes.
+    fn prepare_renewal(&mut self) -> Result<Self::Renewal>;
+
+    /// Puts a descriptor's watch into it too, armed so. Fails as `verify` does.
+    fn carry(
+        &mut self,
+        into: &mut Self::Renewal,
+        fd: Descriptor,
+        side: Side,
+        source: &Source,
+        arm: Arm,
+        token: Token,
+    ) -> Result<()>;
+
+    /// The same with a process's.
+    fn carry_process(
+        &mut self,
+        into: &mut Self::Renewal,
+        watched: &Watched,
+        token: Token,
+    ) -> Result<()>;
+
+    /// Puts the new in the place of the old, under all the queue's numbers, and
+    /// wakes every thread that waits on the old. What is ready gives a hint,
+    /// even if it gave one before; the bell is at rest.
+    fn renew(&mut self, renewal: Self::Renewal, numbers: &[Descriptor]) -> Result<()>;
 
     /// Asks a descriptor about itself. `seen` is what the hint said; without
     /// one the kernel is asked. EBADF: it has been closed.
@@ -490,6 +554,20 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
         Self::wait(waiter, found, most, patience, cancel)
     }
 
+    /// Calls `stay` with the state; if the thread does not come back from it,
+    /// `left` is called, where that can be learned. What that is about to take
+    /// a lock must not have been interrupted with it: see `reclaim`.
+    fn unless_left<S, R>(state: &mut S, left: fn(&mut S), stay: impl FnOnce(&mut S) -> R) -> R {
+        let _ = left;
+        stay(state)
+    }
+
+    /// Gives back what locks of the platform's own the calling thread holds, in
+    /// a call that it leaves for good.
+    fn reclaim_own() {
+        // Most have none.
+    }
+
     /// The calling thread is about to wait, and may sleep. No lock is held.
     fn about_to_wait();
 
@@ -508,7 +586,7 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
 
     /// Takes the next hint out of what was found. There can be more of them
     /// than the wait counted, where one thing found stands for many. `None`:
-    /// that was all. EBADF: what was found is not this queue's.
+    /// that was all. EBADF: what was found is not this queue's, and still there.
     fn next_hint(&mut self, found: &mut Self::Found) -> Result<Option<Hint>>;
 }
 
@@ -531,6 +609,8 @@ use linux as imp;
 compile_error!("this platform has no backend: see sys/mod.rs for what one must supply");
 
 pub(crate) use imp::{
-    Native, PerProcess, RawLock, at_fork_in_child, descriptor_state, errno, in_forked_child,
-    own_descriptors, print, set_errno, thread_id,
+    Busy, Closing, Native, PerProcess, RawLock, at_fork_in_child, attach, begin_queue, begin_watch,
+    descriptor_state, disown, disown_in_handler, end_life, end_watch, errno, holders_until_now,
+    in_forked_child, is_kept, is_told, life, next_known, own_descriptors, print, process_id,
+    reclaim, remember, set_errno, thread_id, thread_mark,
 };

@@ -13,6 +13,7 @@
 #define TESTS_COMMON_H
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -101,6 +102,20 @@ static struct test_case *test_first, **test_last = &test_first;
 	} while (0)
 
 #define UDATA(n) ((void *)(uintptr_t)(n))
+
+/* Does the program run with the preload library? Then some limits are gone. */
+__attribute__((unused)) static int
+has_preload(void)
+{
+	return dlsym(RTLD_DEFAULT, "libkqueue_preload_attach") != NULL;
+}
+
+/* The case pins down a limit that is gone then; preload.c shows that it is. */
+#define NOT_WITH_PRELOAD()                                                    \
+	do {                                                                  \
+		if (has_preload())                                            \
+			SKIP("no limit with the preload library");            \
+	} while (0)
 
 __attribute__((unused)) static const struct timespec no_wait = {0, 0};
 

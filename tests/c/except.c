@@ -83,14 +83,6 @@ is_urgent_at(const char *file, int line, struct kevent got, int fd,
 #define URGENT(kq, fd, flags)                                                 \
 	is_urgent_at(__FILE__, __LINE__, next_event(kq), fd, flags)
 
-static int64_t
-cpu_ns(void)
-{
-	struct timespec ts;
-	CHECK_EQ(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts), 0);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
 /* A wait for nothing must sleep, whatever the kernel goes on reporting. */
 static void
 waits_asleep(int kq)

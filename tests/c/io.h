@@ -531,6 +531,14 @@ sleeper_main(void *arg)
 	return NULL;
 }
 
+UNUSED static int64_t
+cpu_ns(void)
+{
+	struct timespec ts;
+	CHECK_EQ(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts), 0);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
 /* Is the thread asleep in the kernel? */
 UNUSED static bool
 is_asleep(pid_t tid)

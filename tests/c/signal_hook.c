@@ -417,8 +417,8 @@ TEST(an_old_disposition_can_be_put_back)
 		CHECK_EQ(sigaction(SIGUSR1, &old_action, NULL), 0);
 		send_me(SIGUSR1);
 		CHECK_EQ(hits, i + 1);
-		/* The first of the two came before anybody looked. */
-		EXPECT_ONLY(kq, SIGUSR1, i % 2 ? 2 : 1);
+		/* Alone, the first of the two came before anybody looked. */
+		EXPECT_ONLY(kq, SIGUSR1, i % 2 || has_preload() ? 2 : 1);
 	}
 	SIG_CHANGE(kq, SIGUSR1, EV_DELETE);
 	CHECK(handler_of(SIGUSR1) == hit);
@@ -699,7 +699,7 @@ TEST(the_last_delete_gives_everything_back)
 		SIG_ADD(one, SIGUSR1, 0);
 		SIG_ADD(two, SIGUSR1, EV_DISABLE);
 		SIG_CHANGE(one, SIGUSR1, EV_DELETE);
-		CHECK(handler_of(SIGUSR1) != handlers[i]);
+		CHECK(kernel_handler_of(SIGUSR1) != handlers[i]);
 		SIG_CHANGE(two, SIGUSR1, EV_DELETE);
 		expect_action(SIGUSR1, &sa);
 	}
@@ -733,7 +733,7 @@ TEST(close_gives_everything_back_at_the_next_look)
 	/* Another queue is a look, too. */
 	kq = open_queue();
 	SIG_ADD(kq, SIGUSR1, 0);
-	CHECK(handler_of(SIGUSR1) != hit);
+	CHECK(kernel_handler_of(SIGUSR1) != hit);
 	CHECK_EQ(close(kq), 0);
 	kq = open_queue();
 	other = open_queue();

@@ -70,6 +70,19 @@ __attribute__((unused)) static void (*handler_of(int sig))(int)
 	return sa.sa_handler;
 }
 
+/* The same as the kernel has it: the preload library stands before libc's. */
+__attribute__((unused)) static void (*kernel_handler_of(int sig))(int)
+{
+	struct {
+		void (*handler)(int);
+		unsigned long flags;
+		void (*restorer)(void);
+		uint64_t mask;
+	} action;
+	CHECK_EQ(syscall(SYS_rt_sigaction, sig, NULL, &action, 8), 0);
+	return action.handler;
+}
+
 __attribute__((unused)) static atomic_int hits;
 
 __attribute__((unused)) static void

@@ -59,6 +59,7 @@ enum call {
 	INOTIFY_INIT,
 	INOTIFY_ADD,
 	FCNTL_DUP,
+	FCNTL_MARK,
 	FCNTL_ASK,
 	IOCTL,
 	GETSOCKOPT,
@@ -374,6 +375,7 @@ inotify_add_watch(int fd, const char *path, uint32_t mask)
 		arg = va_arg(args, long);                                     \
 		va_end(args);                                                 \
 		if (fails(command == F_DUPFD_CLOEXEC ? FCNTL_DUP              \
+			: command == F_SETSIG	     ? FCNTL_MARK             \
 						     : FCNTL_ASK))            \
 			return -1;                                            \
 		return real_##name(fd, command, arg);                         \
@@ -1357,6 +1359,54 @@ nested(struct queue *q)
 	collect(q);
 }
 
+/*
+ * A file closed here and open elsewhere, of which the queue is rid when it is
+ * made anew. Until that succeeds the queue may go on showing readable.
+ */
+static void
+ghost(struct queue *q)
+{
+	static struct kevent events[ROOM];
+	int64_t until = now_ns() + GENEROUS_MS * INT64_C(1000000);
+	int pair[2], live[2], copy;
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, live), 0);
+	copy = fcntl(pair[0], F_DUPFD_CLOEXEC, 0);
+	CHECK(copy != -1);
+	add(q, (uintptr_t)live[0], EVFILT_READ, 0, 0, 0, false, ANY);
+	add(q, (uintptr_t)live[1], EVFILT_WRITE, 0, 0, 0, true, ANY);
+	touch(q, (uintptr_t)live[1], EVFILT_WRITE, EV_DISABLE, 0, true);
+	add(q, (uintptr_t)pair[0], EVFILT_READ, 0, 0, 0, false, ANY);
+	add(q, 7, EVFILT_USER, EV_CLEAR, 0, 0, false, ANY);
+	drop(q, find(q, (uintptr_t)pair[0], EVFILT_READ));
+	CHECK_EQ(close(pair[0]), 0);
+	put(pair[1], "abc");
+	for (;;) {
+		struct pollfd p = {q->fd, POLLIN, 0};
+		long fired = plan.fired;
+		int n = lib_kevent(q->fd, NULL, 0, events, ROOM, &no_wait);
+		if (n == -1)
+			check_failure("a wait", fired, errno, by_wait);
+		else
+			CHECK_EQ(n, 0);
+		if (poll(&p, 1, 0) == 0)
+			break;
+		if (now_ns() > until)
+			FAIL("the ghost stays");
+	}
+	put(live[1], "ab");
+	find(q, (uintptr_t)live[0], EVFILT_READ)->ready = true;
+	collect(q);
+	touch(q, (uintptr_t)live[1], EVFILT_WRITE, EV_ENABLE, 0, true);
+	delete(q, (uintptr_t)live[0], EVFILT_READ);
+	delete(q, (uintptr_t)live[1], EVFILT_WRITE);
+	delete(q, 7, EVFILT_USER);
+	close(pair[1]);
+	close(copy);
+	close(live[0]);
+	close(live[1]);
+}
+
 /* The library gives back what it keeps of dead queues when descriptors run
  * out; then all that is open is the test's own. */
 static void
@@ -1400,6 +1450,7 @@ script(void)
 	many_knotes(&queue);
 	many_queues(&queue);
 	nested(&queue);
+	ghost(&queue);
 	CHECK_EQ(queue.count, 0);
 	close(queue.fd);
 	check_no_leak(before);
@@ -1509,6 +1560,7 @@ SWEEP(inotify_init1_enomem, INOTIFY_INIT, ENOMEM, 3)
 SWEEP(inotify_add_watch_enospc, INOTIFY_ADD, ENOSPC, 6)
 SWEEP(inotify_add_watch_enomem, INOTIFY_ADD, ENOMEM, 6)
 SWEEP(fcntl_dup_emfile, FCNTL_DUP, EMFILE, QUEUES)
+SWEEP(fcntl_setsig_enomem, FCNTL_MARK, ENOMEM, 2 * QUEUES)
 SWEEP(open_emfile, OPEN, EMFILE, 2)
 SWEEP(open_enfile, OPEN, ENFILE, 2)
 SWEEP(pread_enomem, PREAD, ENOMEM, 2)
@@ -2007,8 +2059,7 @@ sweep_follow(const char *what, enum call call, int failure, int refusal,
 FOLLOW(follow_allocations, ALLOCATE, ENOMEM, ENOMEM, 2)
 FOLLOW(follow_epoll_add_enomem, EPOLL_ADD, ENOMEM, ENOMEM, 2)
 FOLLOW(follow_fcntl_dup_emfile, FCNTL_DUP, EMFILE, 0, 2)
-FOLLOW(follow_fstat_enomem, FSTAT, ENOMEM, ENOMEM, 1)
-FOLLOW(follow_readlink_enomem, READLINK, ENOMEM, 0, 1)
+FOLLOW(follow_fcntl_setsig_enomem, FCNTL_MARK, ENOMEM, ENOMEM, 2)
 FOLLOW(follow_poll_eintr, POLL, EINTR, 0, 1)
 FOLLOW(follow_epoll_wait_eintr, EPOLL_PWAIT2, EINTR, 0, 1)
 FOLLOW(follow_pidfd_open_emfile, PIDFD_OPEN, EMFILE, 0, 1)

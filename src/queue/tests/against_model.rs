@@ -62,7 +62,7 @@ impl World for Rig {
         match self.call(&changes, room, Patience::Poll) {
             Ok(entries) => Ok(entries.iter().map(from_c).collect()),
             Err(Stop::Failed(errno)) => Err(errno.0),
-            Err(Stop::Gone) => panic!("nobody closed the queue"),
+            Err(stop) => panic!("nobody closed the queue, or a number of a file: {stop:?}"),
         }
     }
 

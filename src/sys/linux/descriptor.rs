@@ -1,12 +1,14 @@
 //! Descriptors: ours, kept out of the application's way, and the
 //! application's, which are only ever asked about.
 
+use super::kept::{self, Busy, Mark};
+use super::preload;
 use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, DescriptorState};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{SFlag, fstat};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 impl From<nix::Error> for Errno {
     fn from(error: nix::Error) -> Errno {
@@ -50,69 +52,44 @@ pub(super) fn lend(fd: Descriptor) -> BorrowedFd<'static> {
 /// that the kernel's table grows large.
 const PRIVATE_FLOOR: u64 = 256;
 
-/// A descriptor that the library keeps for itself.
+/// A descriptor that the library keeps for itself, close-on-exec.
 ///
-/// A program may close every number it sees, ours too, and the kernel gives
-/// them out again. So a number is closed only as long as it is what was made:
-/// one that /proc calls otherwise by now is somebody else's.
+/// It is closed only as long as it is what was made: see [`kept`].
 #[derive(Debug)]
 pub(super) struct Private {
     number: Descriptor,
-    identity: Identity,
-}
-
-/// By what a private descriptor is known again.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-enum Identity {
-    /// What /proc calls it.
-    Name(&'static [u8]),
-    /// Of a file, whose name tells of the process.
-    File { device: libc::dev_t, inode: libc::ino_t },
-}
-
-impl Identity {
-    fn of_file(fd: Descriptor) -> Result<Identity> {
-        let stat = fstat(lend(fd))?;
-        Ok(Identity::File { device: stat.st_dev, inode: stat.st_ino })
-    }
+    serial: u64,
 }
 
 impl Private {
-    /// Takes a new descriptor into the library's keeping: moves it up, out of
+    /// Takes what `make` makes into the library's keeping: moves it up, out of
     /// the application's way. If there is no room above, it stays where it is.
-    pub(super) fn new(fd: OwnedFd, name: &'static [u8]) -> Private {
-        Private::keep(fd, Identity::Name(name))
+    pub(super) fn new(make: impl FnOnce() -> Result<OwnedFd>) -> Result<Private> {
+        let _busy = Busy::new();
+        let low = make()?.into_raw_fd();
+        let kept = kept::mark(low, Mark::Private).and_then(|()| Private::keep(low));
+        if !matches!(kept, Ok(Private { number, .. }) if number == low) {
+            shut(low);
+        }
+        kept
     }
 
-    /// The same of an open file.
-    pub(super) fn of_file(fd: OwnedFd) -> Result<Private> {
-        match Identity::of_file(fd.as_raw_fd()) {
-            Ok(identity) => Ok(Private::keep(fd, identity)),
+    fn keep(low: Descriptor) -> Result<Private> {
+        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+        let floor = PRIVATE_FLOOR.min(limit / 2) as Descriptor;
+        let number = fcntl(lend(low), FcntlArg::F_DUPFD_CLOEXEC(floor)).unwrap_or(low);
+        match kept::hold(number) {
+            Ok(serial) => {
+                preload::begin_private(number);
+                Ok(Private { number, serial })
+            }
             Err(error) => {
-                shut(fd.into_raw_fd());
+                if number != low {
+                    shut(number);
+                }
                 Err(error)
             }
         }
-    }
-
-    fn keep(fd: OwnedFd, identity: Identity) -> Private {
-        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
-        let floor = PRIVATE_FLOOR.min(limit / 2) as Descriptor;
-        let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(Errno::from);
-        let low = fd.into_raw_fd();
-        let number = match high {
-            Ok(high) => {
-                shut(low);
-                high
-            }
-            Err(_) => low,
-        };
-        Private { number, identity }
-    }
-
-    /// Takes back into keeping a number that was kept by hand.
-    pub(super) fn again(number: Descriptor, name: &'static [u8]) -> Private {
-        Private { number, identity: Identity::Name(name) }
     }
 
     #[inline]
@@ -120,26 +97,14 @@ impl Private {
         self.number
     }
 
-    /// Is the number still what was made, as far as can be told?
+    /// Is the number still what was made?
     pub(super) fn is_ours(&self) -> bool {
-        let mut name = [0u8; 32];
-        // Without an answer it is taken for what it was.
-        match self.identity {
-            Identity::Name(ours) => {
-                file_name(&mut name, self.number).map_or(true, |name| name == ours)
-            }
-            file @ Identity::File { .. } => {
-                Identity::of_file(self.number).map_or(true, |found| found == file)
-            }
-        }
+        kept::is_held_by(self.number, self.serial)
     }
 
-    /// Closes it if the kernel calls it ours by a quicker way than /proc.
-    pub(super) fn close_if(self, is_ours: impl FnOnce(Descriptor) -> bool) {
-        let kept = core::mem::ManuallyDrop::new(self);
-        if is_ours(kept.number) {
-            shut(kept.number);
-        }
+    /// The same open file under one number more.
+    pub(super) fn another(&self) -> Result<Private> {
+        Private::new(|| own(fcntl(lend(self.number), FcntlArg::F_DUPFD_CLOEXEC(0))?))
     }
 
     /// Is it where private descriptors belong?
@@ -148,13 +113,25 @@ impl Private {
     }
 }
 
-/// Async-signal-safe: it is dropped in the fork handler too, where the number
-/// alone is closed, and what the parent shares is not touched.
+/// Async-signal-safe. In a forked child that has disowned what it inherited it
+/// does nothing.
 impl Drop for Private {
     fn drop(&mut self) {
-        if self.is_ours() {
+        if !kept::release(self.number, self.serial) {
+            return;
+        }
+        preload::end_private(self.number);
+        if kept::bears(self.number, Mark::Private) {
             shut(self.number);
         }
+    }
+}
+
+/// Forgets a number that is a stranger's by now. (Not by taking it out and
+/// putting it back: a thread may leave by longjmp in between.)
+pub(super) fn drop_strange(kept: &mut Option<Private>) {
+    if kept.as_ref().is_some_and(|kept| !kept.is_ours()) {
+        *kept = None;
     }
 }
 
@@ -164,6 +141,28 @@ impl Drop for Private {
 pub(super) fn shut(number: Descriptor) {
     // SAFETY: the number was made by this library, which closes it once.
     unsafe { libc::syscall(libc::SYS_close, number) };
+}
+
+/// May a number like this be given out, by the limit as it is now?
+pub(super) fn is_allowed(number: Descriptor) -> bool {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    u64::try_from(number).is_ok_and(|number| number < limit)
+}
+
+/// Makes a queue's number, an open and allowed one, refer to the file that is to
+/// be the queue; what it referred to is closed by that. Through syscall(): a
+/// cancellation point, for some C libraries.
+pub(super) fn put_under(file: Descriptor, number: Descriptor) {
+    loop {
+        // SAFETY: three integers. The caller has seen that the number is one
+        // of a queue, which is the library's to replace.
+        let put = unsafe { libc::syscall(libc::SYS_dup3, file, number, libc::O_CLOEXEC) };
+        match check(put as libc::c_int) {
+            // Another thread is just getting the number, or was.
+            Err(Errno::EBUSY | Errno::EINTR) => {}
+            _ => return,
+        }
+    }
 }
 
 /// Opens a file for reading. Through syscall(): open() is a cancellation point.
@@ -220,12 +219,17 @@ pub(super) fn read_at(fd: Descriptor, room: &mut [u8], place: usize) -> Result<u
 }
 
 /// A file that is open for a moment, to be read; no call made with it is a
-/// cancellation point.
-pub(super) struct Reading(Descriptor);
+/// cancellation point. It bears our mark, for a child that is forked in that
+/// moment.
+pub(super) struct Reading(Descriptor, #[allow(dead_code, reason = "it is there")] Busy);
 
 impl Reading {
     pub(super) fn open(path: &std::ffi::CStr) -> Result<Reading> {
-        open(path).map(|fd| Reading(fd.into_raw_fd()))
+        let busy = Busy::new();
+        let fd = open(path)?.into_raw_fd();
+        // Without memory for it, the child has one descriptor more.
+        let _ = kept::mark(fd, Mark::Private);
+        Ok(Reading(fd, busy))
     }
 
     /// What comes next; nothing at the end.
@@ -260,6 +264,7 @@ pub(super) fn is_socket(fd: Descriptor) -> Result<bool> {
 
 /// Can the process have one more descriptor?
 pub(super) fn is_one_left() -> bool {
+    let _busy = Busy::new();
     // SAFETY: two integers in, a new descriptor out.
     let made = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
     if made != -1 {
@@ -274,13 +279,6 @@ pub(super) fn is_open(fd: Descriptor) -> bool {
 }
 
 pub(super) const EPOLL_NAME: &[u8] = b"anon_inode:[eventpoll]";
-
-/// May this number be an epoll descriptor, whoever made it? Without an answer
-/// from /proc it may: it is for the next call that is made with it to find out.
-pub(super) fn is_epoll(fd: Descriptor) -> bool {
-    let mut name = [0u8; 32];
-    file_name(&mut name, fd).map_or(true, |name| name == EPOLL_NAME)
-}
 
 /// What /proc calls an open file, as far as there is room. Without allocating:
 /// it is asked when memory may be short.
@@ -333,7 +331,7 @@ pub(super) fn fdinfo(text: &mut [u8; 512], fd: Descriptor) -> Option<&str> {
 pub(crate) fn descriptor_state(fd: Descriptor) -> DescriptorState {
     if !is_open(fd) {
         DescriptorState::Closed
-    } else if is_epoll(fd) {
+    } else if kept::bears(fd, Mark::Queue) {
         DescriptorState::Queue
     } else {
         DescriptorState::Other
@@ -344,7 +342,7 @@ pub(crate) fn descriptor_state(fd: Descriptor) -> DescriptorState {
 /// It is asked when descriptors or memory have run out, so it does without
 /// either: if the list cannot be had, every number is tried.
 pub(crate) fn own_descriptors(mut each: impl FnMut(Descriptor)) {
-    if list_numbers(c"/proc/thread-self/fd", &mut each).is_err() {
+    if list_own(&mut each).is_err() {
         // The hard limit: above a soft one that was lowered since, numbers may
         // be open still.
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);
@@ -356,9 +354,22 @@ pub(crate) fn own_descriptors(mut each: impl FnMut(Descriptor)) {
 /// (fs.nr_open).
 const MOST_DESCRIPTORS: u64 = 1 << 20;
 
+/// Calls `each` with every open number, as far as /proc tells.
+pub(super) fn list_own(each: &mut impl FnMut(Descriptor)) -> Result<()> {
+    let folder = Reading::open(c"/proc/thread-self/fd")?;
+    list(&folder, &mut |number| {
+        if number != folder.0 {
+            each(number);
+        }
+    })
+}
+
 /// Calls `each` with every name in a folder that is a number.
 pub(super) fn list_numbers(folder: &std::ffi::CStr, each: &mut impl FnMut(i32)) -> Result<()> {
-    let folder = Reading::open(folder)?;
+    list(&Reading::open(folder)?, each)
+}
+
+fn list(folder: &Reading, each: &mut impl FnMut(i32)) -> Result<()> {
     let mut entries = [0u8; 1024];
     loop {
         let mut rest = folder.entries(&mut entries)?;

@@ -12,8 +12,7 @@ use crate::sys::{Bell, Descriptor};
 
 pub(super) fn create() -> Result<Private> {
     // SAFETY: two integers in, a new descriptor out.
-    let fd = unsafe { libc::eventfd(1, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-    Ok(Private::new(own(fd)?, b"anon_inode:[eventfd]"))
+    Private::new(|| own(unsafe { libc::eventfd(1, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }))
 }
 
 fn mask(bell: Bell) -> u32 {

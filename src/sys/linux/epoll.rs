@@ -9,7 +9,8 @@
 //! that the three never contend for a place.
 
 use super::Native;
-use super::descriptor::{EPOLL_NAME, Private, check};
+use super::descriptor::{Private, check, shut};
+use super::kept::{self, Mark};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicBool, AtomicPtr, Ordering};
@@ -38,6 +39,7 @@ pub(super) const MOUNTS: u32 = Token::SLOTS + 6;
 pub(super) const SIGNALS: u32 = Token::SLOTS + 7;
 pub(super) const BLOCKED: u32 = Token::SLOTS + 8;
 pub(super) const DEEDS: u32 = Token::SLOTS + 9;
+pub(super) const FAREWELL: u32 = Token::SLOTS + 10;
 
 /// A token with the queue's cookie: 16 bits that tell its events from those of
 /// a strange epoll that came to have the same number.
@@ -97,14 +99,19 @@ pub(super) fn readiness(bits: u32) -> Readiness {
 
 /// The application's descriptor: the lowest free number, as kqueue() gives.
 pub(super) fn create() -> Result<Descriptor> {
-    let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    Ok(set.0.into_raw_fd())
+    let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0.into_raw_fd();
+    match kept::mark(set, Mark::Queue) {
+        Ok(()) => Ok(set),
+        Err(error) => {
+            shut(set);
+            Err(error)
+        }
+    }
 }
 
 /// A set of our own, to be nested in the first.
 pub(super) fn create_private() -> Result<Private> {
-    let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    Ok(Private::new(set.0, EPOLL_NAME))
+    Private::new(|| Ok(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0))
 }
 
 pub(super) fn add(set: Descriptor, fd: Descriptor, events: u32, data: u64) -> Result<()> {
@@ -140,11 +147,19 @@ fn control(set: Descriptor, op: i32, fd: Descriptor, events: u32, data: u64) -> 
     Ok(())
 }
 
-/// Is `member` in the set that `number` refers to? The question is an ADD that
-/// finds it there. Should the number be somebody else's epoll, the member goes
-/// in and out again with a mask that reports nothing.
+/// Is `member` in the queue's set that `number` refers to? A stranger's epoll
+/// is not asked. The question is an ADD that finds it there: a MOD would make a
+/// member of an edge hint anew. In another queue's set the member goes in and
+/// out again with a mask that reports nothing.
 pub(super) fn contains(number: Descriptor, member: &Private) -> bool {
-    let member = member.number();
+    has_member(number, member.number())
+}
+
+/// The same by the member's number. Async-signal-safe.
+pub(super) fn has_member(number: Descriptor, member: Descriptor) -> bool {
+    if !kept::bears(number, Mark::Queue) {
+        return false;
+    }
     match add(number, member, libc::EPOLLONESHOT as u32, 0) {
         Err(Errno::EEXIST) => true,
         Err(_) => false,
@@ -389,6 +404,11 @@ impl Batch {
         self.next += 1;
         // SAFETY: the kernel wrote the first `count` events.
         Some(unsafe { slot.assume_init() })
+    }
+
+    /// The event just read is still to be read.
+    pub(super) fn put_back(&mut self) {
+        self.next -= 1;
     }
 
     /// How many are still to be read.

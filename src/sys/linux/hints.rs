@@ -3,13 +3,14 @@
 use super::Native;
 use super::descriptor::Private;
 use super::epoll::{
-    self, ALARM, BELL, BLOCKED, Batch, DEEDS, FILES, KNOCK, MOUNTS, SECOND, SIGNALS, THIRD, unpack,
+    self, ALARM, BELL, BLOCKED, Batch, DEEDS, FAREWELL, FILES, KNOCK, MOUNTS, SECOND, SIGNALS,
+    THIRD, unpack,
 };
 use super::mounts::Telling;
 use super::processes;
 use super::signals::Walk;
 use crate::errno::{Errno, Result};
-use crate::sys::{Attended, Hint, Readiness};
+use crate::sys::{Attended, Hint, Platform, Readiness};
 
 /// What a wait found, and where it leads.
 pub(crate) struct Found {
@@ -41,12 +42,20 @@ impl Native {
             attended = signals.attend(place, &mut found.signals)?;
         }
         // What has been found is handed over first; the rest is still there.
-        match self.mounts.look() {
+        match self.mend_mounts().and_then(|()| self.mounts.look()) {
             Err(error) if attended != Attended::Hints => return Err(error),
             _ => {}
         }
         let told = self.mounts.tell(&mut found.telling);
         Ok(if told { Attended::Hints } else { attended })
+    }
+
+    pub(super) fn mend_mounts(&mut self) -> Result<()> {
+        if self.mounts.is_watched() {
+            let (set, data) = (self.set(), self.private(MOUNTS));
+            self.mounts.mend(set, data)?;
+        }
+        Ok(())
     }
 
     /// The next of what was found.
@@ -72,8 +81,10 @@ impl Native {
             let Some(event) = found.first.next() else { return Ok(None) };
             let (cookie, token) = unpack(event.u64);
             if cookie != self.cookie {
+                found.first.put_back();
                 return Err(Errno::EBADF);
             }
+            self.marked = true;
             match token.slot {
                 BELL => {
                     self.files.glance();
@@ -83,7 +94,8 @@ impl Native {
                 slot @ (SECOND | THIRD) => {
                     // Nothing there is normal: another thread has had it. All
                     // there is is taken, room or not, for this one entry of
-                    // the first set stands for as many knotes.
+                    // the first set stands for as many knotes. (No need to ask
+                    // whether it is ours: it has just told the first set.)
                     let set = if slot == SECOND { &self.second } else { &self.third };
                     let Some(set) = set.as_ref().map(Private::number) else { continue };
                     // Nor does failing lose anything: the set is level in the
@@ -93,6 +105,9 @@ impl Native {
                 FILES => self.files.read(),
                 // What is there is asked for after each wait.
                 DEEDS => {}
+                // This was the old set; the number is to mean the new one.
+                FAREWELL if self.prove() => {}
+                FAREWELL => return Err(Errno::EBADF),
                 KNOCK => found.children = self.knocked(),
                 SIGNALS => found.signals = self.signals.rung(),
                 BLOCKED => {
@@ -101,7 +116,7 @@ impl Native {
                 }
                 MOUNTS => {
                     // If it cannot be read now, the next call attends to it.
-                    let _ = self.mounts.look();
+                    let _ = self.mend_mounts().and_then(|()| self.mounts.look());
                     self.mounts.tell(&mut found.telling);
                 }
                 _ => return Ok(Some(Hint::Watched(token, epoll::readiness(event.events)))),

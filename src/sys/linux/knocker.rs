@@ -6,8 +6,8 @@
 //! set of its own, nested in the application's set as a level, with the
 //! doorbell's eventfd (which is always readable) as its one member. The
 //! member's mask in there is the signal, as in [`super::doorbell`]: all numbers
-//! are private, and should a program have closed them, a MOD of one number in
-//! another fails, or changes a mask, but writes into nobody's file.
+//! are private, and should a program have closed them, what bears no mark of ours
+//! is let be.
 //!
 //! Order: whoever knocks fills the mailbox first and rings then; the queue
 //! quenches first and empties the mailbox then. So nothing stays in a mailbox
@@ -15,7 +15,8 @@
 
 use super::descriptor::Private;
 use super::epoll;
-use crate::errno::Result;
+use super::kept::{self, Mark};
+use crate::errno::{Errno, Result};
 use crate::sys::Descriptor;
 
 /// The one mask that reports nothing: an eventfd has neither ERR nor HUP.
@@ -47,6 +48,7 @@ impl Knocker {
         Ok(Knocker { set, bell })
     }
 
+    /// What is in the queue's set.
     pub(super) fn number(&self) -> Descriptor {
         self.set.number()
     }
@@ -57,6 +59,9 @@ impl Knocker {
 
     /// Makes it silent. The mailbox is emptied after this, not before.
     pub(super) fn quench(&self) -> Result<()> {
+        if !self.set.is_ours() {
+            return Err(Errno::EBADF);
+        }
         epoll::modify(self.set.number(), self.bell, SILENT, 0)
     }
 }
@@ -75,9 +80,12 @@ impl Knock {
     /// Wakes the queue's waiters in turn, and shows it readable, until one of
     /// them quenches.
     ///
-    /// Async-signal-safe: one epoll_ctl(), no lock and no allocation. (Its lock
+    /// Async-signal-safe: two system calls, no lock and no allocation. (Its lock
     /// in the kernel is not held while a handler runs.) It may change errno.
     pub(super) fn ring(self) -> Result<()> {
+        if !kept::bears(self.set, Mark::Private) {
+            return Err(Errno::EBADF);
+        }
         epoll::modify(self.set, self.bell, RINGING, 0)
     }
 }

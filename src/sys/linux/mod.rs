@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `native` | one queue: what it holds, and the contract |
 //! | `sets`, `hints` | what stands in which set; what a wait found there |
+//! | `renewal` | the sets made anew, to be rid of what cannot be removed |
 //! | `epoll` | one set, and waiting |
+//! | `outline` | the sets' numbers, for close(), which has no lock |
 //! | `doorbell` | the eventfd that says "user space holds something" |
 //! | `knocker` | the small set by which others wake a queue |
 //! | `leaving` | threads that do not come back from a wait |
@@ -15,36 +17,49 @@
 //! | `mounts` | mountinfo, and what has changed in it |
 //! | `probe` | asking a descriptor about itself |
 //! | `descriptor` | numbers: ours and the application's |
-//! | `per_process` | what a forked child must not see; the fork handler |
+//! | `kept` | which numbers are ours, and by what they are known |
+//! | `per_process` | what a forked child must not see |
+//! | `forking` | the fork handler |
 //! | `wiped` | the page that the kernel wipes in a forked child |
 //! | `lock`, `lock_word` | what is under the mutex; its states |
 //! | `futex` | sleeping on a word |
+//! | `preload` | what close() asks and tells, by way of the preload library |
 
 mod descriptor;
 mod doorbell;
 mod epoll;
 mod files;
+mod forking;
 mod futex;
 mod hints;
+mod kept;
 mod knocker;
 mod leaving;
 mod lock;
 mod lock_word;
 mod mounts;
 mod native;
+mod outline;
 mod per_process;
+mod preload;
 mod probe;
 mod processes;
+mod renewal;
 mod sets;
 mod signals;
 mod timerfd;
 mod wiped;
 
 pub(crate) use descriptor::{descriptor_state, own_descriptors};
-pub(crate) use lock::RawLock;
+pub(crate) use forking::at_fork_in_child;
+pub(crate) use kept::{Busy, disown, disown_in_handler, holders_until_now, is_kept, remember};
+pub(crate) use lock::{RawLock, reclaim, thread_mark};
 pub(crate) use native::Native;
-pub(crate) use per_process::{PerProcess, at_fork_in_child};
-pub(crate) use signals::in_forked_child;
+pub(crate) use per_process::PerProcess;
+pub(crate) use preload::{
+    Closing, attach, begin_queue, begin_watch, end_life, end_watch, is_told, life, next_known,
+};
+pub(crate) use signals::{in_forked_child, process_id};
 
 use crate::errno::Errno;
 

@@ -84,12 +84,22 @@ impl MountTable {
         }
     }
 
-    fn open(&mut self, set: Descriptor, data: u64) -> Result<()> {
-        let opens = Opens { wakers: [open()?, open()?], private: open()? };
-        for waker in &opens.wakers {
-            epoll::add(set, waker.number(), libc::EPOLLPRI as u32, data)?;
+    pub(super) fn is_watched(&self) -> bool {
+        self.opens.is_some()
+    }
+
+    /// Opens again what the program has closed. What has changed meanwhile shows
+    /// by comparison.
+    pub(super) fn mend(&mut self, set: Result<Descriptor>, data: u64) -> Result<()> {
+        if self.opens.as_ref().is_some_and(|opens| !opens.are_ours()) {
+            self.opens = Some(Opens::new(set?, data)?);
+            self.stale = true;
         }
-        let opens = self.opens.insert(opens);
+        Ok(())
+    }
+
+    fn open(&mut self, set: Descriptor, data: u64) -> Result<()> {
+        let opens = self.opens.insert(Opens::new(set, data)?);
         if let Err(error) = read(&opens.private, &mut self.mounts) {
             *self = MountTable { counts: self.counts, ..MountTable::new() };
             return Err(error);
@@ -97,8 +107,10 @@ impl MountTable {
         Ok(())
     }
 
-    pub(super) fn owns(&self, number: Descriptor) -> bool {
-        self.opens.as_ref().is_some_and(|opens| opens.owns(number))
+    /// What is in the set.
+    pub(super) fn wakers(&self) -> [Option<Descriptor>; 2] {
+        let numbers = self.opens.as_ref().map(Opens::numbers_of_wakers);
+        numbers.map_or([None; 2], |numbers| numbers.map(Some))
     }
 
     /// How many changes there have been up to now.
@@ -119,7 +131,7 @@ impl MountTable {
         }
         for _ in 0..READINGS {
             if let Err(error) = read(&opens.private, &mut self.reading) {
-                return self.unreadable(error);
+                return Err(if error.passes() { error } else { Errno::EIO });
             }
             // If it changed as it was read, it may have been read by halves.
             self.stale = stirs([opens.private.number()])?;
@@ -129,17 +141,6 @@ impl MountTable {
         }
         self.compare();
         Ok(())
-    }
-
-    /// The list cannot be had.
-    fn unreadable(&mut self, error: Errno) -> Result<()> {
-        if self.opens.as_ref().is_some_and(|opens| !opens.private.is_ours()) {
-            // The program has closed the numbers, and somebody else has them.
-            self.opens = None;
-            self.stale = false;
-            return Ok(());
-        }
-        Err(if error.passes() { error } else { Errno::EIO })
     }
 
     /// Counts what the new reading has and the last had not, and the reverse.
@@ -185,28 +186,33 @@ impl MountTable {
         *telling = Telling::NOTHING;
         None
     }
-
-    /// In a forked child: closes the numbers and nothing else.
-    pub(super) fn disown(&mut self) {
-        self.opens = None;
-    }
 }
 
 impl Opens {
-    fn numbers_of_wakers(&self) -> [Descriptor; 2] {
-        let [first, second] = &self.wakers;
-        [first.number(), second.number()]
+    fn new(set: Descriptor, data: u64) -> Result<Opens> {
+        let opens = Opens { wakers: [open()?, open()?], private: open()? };
+        for waker in &opens.wakers {
+            epoll::add(set, waker.number(), libc::EPOLLPRI as u32, data)?;
+        }
+        Ok(opens)
     }
 
-    fn owns(&self, number: Descriptor) -> bool {
-        self.private.number() == number || self.numbers_of_wakers().contains(&number)
+    fn are_ours(&self) -> bool {
+        self.private.is_ours() && self.wakers.iter().all(Private::is_ours)
+    }
+
+    /// -1, which poll() passes over, for one that is somebody else's by now.
+    fn numbers_of_wakers(&self) -> [Descriptor; 2] {
+        let number = |waker: &Private| if waker.is_ours() { waker.number() } else { -1 };
+        let [first, second] = &self.wakers;
+        [number(first), number(second)]
     }
 }
 
 /// The mounts that the calling thread sees: each thread can have its own.
 fn open() -> Result<Private> {
-    match descriptor::open(c"/proc/thread-self/mountinfo") {
-        Ok(fd) => Private::of_file(fd),
+    match Private::new(|| descriptor::open(c"/proc/thread-self/mountinfo")) {
+        Ok(file) => Ok(file),
         Err(error @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EINTR)) => Err(error),
         // No /proc, or one that hides it.
         Err(_) => Err(Errno::ENOTSUP),

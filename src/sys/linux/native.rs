@@ -2,16 +2,19 @@
 
 use super::descriptor::{self, Private};
 use super::epoll::{self, ALARM, BELL, DEEDS, MOUNTS, SECOND, mask, pack, pack_private};
-use super::files::Files;
+use super::files::{self, Files};
 use super::hints::Found;
+use super::kept::{self, Mark};
 use super::knocker::Knocker;
 use super::mounts::MountTable;
+use super::outline::Outline;
 use super::probe::{self, Kind};
 use super::processes::connector::Connector;
 use super::processes::{self, Processes};
+use super::renewal::Renewal;
 use super::sets::{IN_FILES, IN_SECOND, IN_THIRD, leave, replaced};
 use super::signals::{self, Signals};
-use super::{clock, doorbell, leaving, timerfd};
+use super::{clock, doorbell, leaving, preload, timerfd};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
@@ -26,10 +29,12 @@ use core::ffi::c_uint;
 pub(crate) struct Native {
     /// The application's number for the set. Not ours to close.
     pub(super) number: Descriptor,
-    proved: bool,
+    pub(super) proved: bool,
+    /// The number is a queue, as it seems this one: no stranger's epoll.
+    pub(super) marked: bool,
     pub(super) cookie: u16,
     pub(super) doorbell: Option<Private>,
-    alarm: Option<Private>,
+    pub(super) alarm: Option<Private>,
     pub(super) second: Option<Private>,
     pub(super) third: Option<Private>,
     /// Before the knocker: whoever may knock must know that it goes.
@@ -37,7 +42,7 @@ pub(crate) struct Native {
     pub(super) knocker: Option<Knocker>,
     pub(super) mounts: MountTable,
     pub(super) processes: Processes,
-    connector: Connector,
+    pub(super) connector: Connector,
     pub(super) signals: Signals,
 }
 
@@ -53,12 +58,16 @@ pub(crate) struct Ringer {
     number: Descriptor,
     doorbell: Descriptor,
     data: u64,
+    /// The number bears the mark of a queue.
+    checked: bool,
 }
 
 impl Platform for Native {
     type Waiter = Waiter;
     type Ringer = Ringer;
     type Found = Found;
+    type Outline = Outline;
+    type Renewal = Renewal;
 
     const BATCH: usize = epoll::BATCH;
     const SIGNALS: i32 = signals::LAST;
@@ -80,6 +89,7 @@ impl Platform for Native {
         let native = Native {
             number,
             proved: true,
+            marked: true,
             cookie,
             doorbell: Some(doorbell),
             alarm: None,
@@ -103,20 +113,24 @@ impl Platform for Native {
         self.doorbell.as_ref().is_some_and(|doorbell| epoll::contains(number, doorbell))
     }
 
-    fn owns(&self, number: Descriptor) -> bool {
-        let private = [&self.doorbell, &self.alarm, &self.second, &self.third];
-        private.into_iter().flatten().any(|fd| fd.number() == number)
-            || self.knocker.as_ref().is_some_and(|knocker| knocker.number() == number)
-            || self.files.number() == Some(number)
-            || self.mounts.owns(number)
-            || self.connector.number() == Some(number)
-            || self.processes.owns(number)
-            || self.signals.owns(number)
-    }
-
     fn reach(&mut self, number: Descriptor) {
         self.number = number;
         self.proved = false;
+        self.marked = false;
+    }
+
+    fn outline(&self, outline: &Outline) {
+        if preload::is_told() {
+            outline.draw(self);
+        }
+    }
+
+    fn take_out(outline: &Outline, fd: Descriptor) {
+        outline.take_out(fd);
+    }
+
+    fn rouse(outline: &Outline, number: Descriptor) -> bool {
+        outline.rouse(number)
     }
 
     fn prove(&mut self) -> bool {
@@ -139,16 +153,7 @@ impl Platform for Native {
     }
 
     fn disown(&mut self) {
-        self.doorbell = None;
-        self.alarm = None;
-        self.second = None;
-        self.third = None;
-        self.knocker = None;
         self.files.disown();
-        self.mounts.disown();
-        self.processes.disown();
-        self.connector.disown();
-        self.signals.disown();
     }
 
     fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source> {
@@ -226,6 +231,37 @@ impl Platform for Native {
         new.notes & IN_FILES == 0 && new.notes & set == old.notes & set
     }
 
+    fn prepare_renewal(&mut self) -> Result<Renewal> {
+        self.new_sets()
+    }
+
+    fn carry(
+        &mut self,
+        into: &mut Renewal,
+        fd: Descriptor,
+        side: Side,
+        source: &Source,
+        arm: Arm,
+        token: Token,
+    ) -> Result<()> {
+        self.verify(fd, source)?;
+        epoll::add(into.set_of(source)?, fd, mask(side, arm), pack(self.cookie, token))
+            .map_err(replaced)
+    }
+
+    fn carry_process(&mut self, into: &mut Renewal, watched: &Watched, token: Token) -> Result<()> {
+        let Some(pidfd) = self.processes.pidfd(watched.place) else { return Ok(()) };
+        let data = pack(self.cookie, token);
+        // Should the program have closed it, its end is told by nothing: as
+        // before.
+        let _ = epoll::add(into.first(), pidfd, libc::EPOLLIN as u32, data);
+        Ok(())
+    }
+
+    fn renew(&mut self, renewal: Renewal, numbers: &[Descriptor]) -> Result<()> {
+        self.replace_sets(renewal, numbers)
+    }
+
     fn sample(
         &mut self,
         fd: Descriptor,
@@ -236,7 +272,19 @@ impl Platform for Native {
         if source.notes & IN_FILES != 0 {
             return self.sample_file(fd, side, source);
         }
-        probe::sample(fd, side, source, seen)
+        let known = probe::is_known(source);
+        let sample = probe::sample(fd, side, source, seen)?;
+        // What says nothing of the descriptor but what the hint said may be
+        // closed, or another by now, while its old file lives on elsewhere.
+        if seen.is_some() && (!known || probe::leans_on_the_hint(source, side)) {
+            match self.verify(fd, source) {
+                // Or it is the queue's own number that has been closed, and a
+                // thread that waits there is still given what comes.
+                Err(error) if self.prove() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(sample)
     }
 
     fn watch_mounts(&mut self, token: Token) -> Result<Mounts> {
@@ -244,6 +292,7 @@ impl Platform for Native {
         if !self.prove() {
             return Err(Errno::EBADF);
         }
+        self.mend_mounts()?;
         let data = self.private(MOUNTS);
         self.mounts.watch(token, self.number, data)
     }
@@ -253,6 +302,7 @@ impl Platform for Native {
     }
 
     fn mounts(&mut self) -> Result<Mounts> {
+        self.mend_mounts()?;
         self.mounts.counts()
     }
 
@@ -336,7 +386,7 @@ impl Platform for Native {
     }
 
     fn unwatch_process(&mut self, watched: Watched) {
-        let set = self.number;
+        let set = self.set();
         self.processes.unwatch(watched.place, |pidfd| leave(set, pidfd));
     }
 
@@ -370,7 +420,7 @@ impl Platform for Native {
     }
 
     fn unfollow(&mut self, pid: i32, token: Token) {
-        let set = self.number;
+        let set = self.set();
         self.connector.unfollow(pid, token, |socket| leave(set, socket));
     }
 
@@ -379,8 +429,9 @@ impl Platform for Native {
     }
 
     fn bell(&mut self, bell: Bell) -> Result<()> {
+        let set = self.set()?;
         let Some(doorbell) = &self.doorbell else { return Err(Errno::EBADF) };
-        doorbell::set(self.number, doorbell.number(), bell, self.private(BELL))?;
+        doorbell::set(set, doorbell.number(), bell, self.private(BELL))?;
         self.proved = true;
         Ok(())
     }
@@ -389,25 +440,33 @@ impl Platform for Native {
         if self.alarm.is_some() {
             return Ok(());
         }
+        let set = self.set()?;
         let alarm = timerfd::create()?;
         let data = self.private(ALARM);
-        epoll::add(self.number, alarm.number(), libc::EPOLLIN as u32, data)?;
+        epoll::add(set, alarm.number(), libc::EPOLLIN as u32, data)?;
         self.proved = true;
         self.alarm = Some(alarm);
         Ok(())
     }
 
     fn alarm(&mut self, at: Option<Moment>) -> Result<()> {
+        // A stranger's timer must not be set. One that the program has closed
+        // is made again.
+        descriptor::drop_strange(&mut self.alarm);
         self.prepare_alarm()?;
         self.alarm.as_ref().map_or(Ok(()), |alarm| timerfd::set(alarm, at))
     }
 
     fn ringer(&self) -> Ringer {
         let doorbell = self.doorbell.as_ref().map_or(-1, Private::number);
-        Ringer { number: self.number, doorbell, data: self.private(BELL) }
+        let checked = self.marked || self.proved;
+        Ringer { number: self.number, doorbell, data: self.private(BELL), checked }
     }
 
     fn ring(ringer: Ringer) -> Result<()> {
+        if !ringer.checked && !kept::bears(ringer.number, Mark::Queue) {
+            return Err(Errno::EBADF);
+        }
         doorbell::set(ringer.number, ringer.doorbell, Bell::Ring, ringer.data)
     }
 
@@ -470,6 +529,16 @@ impl Platform for Native {
             },
             |(found, ..)| Native::wait(waiter, found, most, patience, cancel),
         )
+    }
+
+    #[inline]
+    fn unless_left<S, R>(state: &mut S, left: fn(&mut S), stay: impl FnOnce(&mut S) -> R) -> R {
+        leaving::unless_left(state, left, stay)
+    }
+
+    fn reclaim_own() {
+        files::reclaim();
+        signals::reclaim();
     }
 
     #[inline]

@@ -130,20 +130,6 @@ fn leak<T>(value: T) -> Result<*mut T> {
     Ok(home.leak().as_mut_ptr())
 }
 
-/// Has `handler` called in every child that fork() makes, before fork returns
-/// there. It must be async-signal-safe.
-pub(crate) fn at_fork_in_child(handler: extern "C" fn()) -> Result<()> {
-    // SAFETY: a plain function that lives as long as the library, which is
-    // linked nodelete.
-    let rc = unsafe { libc::pthread_atfork(None, None, Some(call(handler))) };
-    if rc == 0 { Ok(()) } else { Err(Errno(rc)) }
-}
-
-/// libc's binding wants an unsafe function; a safe one is one.
-fn call(handler: extern "C" fn()) -> unsafe extern "C" fn() {
-    handler
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

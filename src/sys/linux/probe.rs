@@ -153,6 +153,23 @@ impl Kind {
     }
 }
 
+/// Has it been learnt what kind of thing this is?
+#[inline]
+pub(super) fn is_known(source: &Source) -> bool {
+    source.notes & KIND_MASK != 0
+}
+
+/// Is nothing asked that only this kind of thing has an answer to?
+#[inline]
+pub(super) fn leans_on_the_hint(source: &Source, side: Side) -> bool {
+    let Some(kind) = Kind::noted(source) else { return true };
+    match kind {
+        Kind::Plain | Kind::Queue | Kind::OtherListener => true,
+        Kind::Bytes | Kind::EventFd => side == Side::Write,
+        _ => false,
+    }
+}
+
 /// Samples a descriptor that the set watches.
 #[inline]
 pub(super) fn sample(

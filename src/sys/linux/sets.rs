@@ -5,8 +5,9 @@
 //! PROCDESC have a third. What others wake the queue by is nested too.
 
 use super::Native;
-use super::descriptor::Private;
+use super::descriptor::{self, Private};
 use super::epoll::{self, BLOCKED, KNOCK, SECOND, SIGNALS, THIRD, pack_private};
+use super::kept::{self, Mark};
 use super::knocker::{Knock, Knocker};
 use super::processes;
 use super::signals::{Place, Signals};
@@ -21,26 +22,37 @@ pub(super) const IN_FILES: u32 = 0x2_0000;
 pub(super) const IN_THIRD: u32 = 0x4_0000;
 
 impl Native {
-    /// The second or third set, made at first need and watched by the first.
+    /// The first set. EBADF: the number is a stranger's by now, and nothing of
+    /// it is to be changed.
+    pub(super) fn set(&mut self) -> Result<Descriptor> {
+        self.marked = self.marked || self.proved || kept::bears(self.number, Mark::Queue);
+        if self.marked { Ok(self.number) } else { Err(Errno::EBADF) }
+    }
+
+    /// The second or third set, made at first need and watched by the first;
+    /// made again, if the program has closed it: with it went what it held.
     pub(super) fn nested(&mut self, slot: u32) -> Result<Descriptor> {
         let data = self.private(slot);
+        let first = self.set()?;
         let set = if slot == SECOND { &mut self.second } else { &mut self.third };
+        descriptor::drop_strange(set);
         if let Some(set) = set {
             return Ok(set.number());
         }
         let made = epoll::create_private()?;
-        epoll::add(self.number, made.number(), libc::EPOLLIN as u32, data)?;
+        epoll::add(first, made.number(), libc::EPOLLIN as u32, data)?;
         Ok(set.insert(made).number())
     }
 
-    /// The set that holds a source.
-    pub(super) fn set_of(&self, source: &Source) -> Result<Descriptor> {
+    /// The set that holds a source. ENOENT: it is gone, and its entry too.
+    pub(super) fn set_of(&mut self, source: &Source) -> Result<Descriptor> {
         let nested = match source.notes & (IN_SECOND | IN_THIRD) {
-            0 => return Ok(self.number),
+            0 => return self.set(),
             IN_SECOND => &self.second,
             _ => &self.third,
         };
-        nested.as_ref().map(Private::number).ok_or(Errno::ENOENT)
+        let nested = nested.as_ref().filter(|set| set.is_ours());
+        nested.map(Private::number).ok_or(Errno::ENOENT)
     }
 
     /// Puts an entry into the set that belongs to the side: the first that has
@@ -57,7 +69,7 @@ impl Native {
             epoll::add_anew(third, fd, events, data)?;
             return Ok(IN_THIRD);
         }
-        match epoll::add(self.number, fd, events, data) {
+        match epoll::add(self.set()?, fd, events, data) {
             Ok(()) => return Ok(0),
             Err(Errno::EEXIST) => {}
             Err(error) => return Err(error),
@@ -72,8 +84,9 @@ impl Native {
         if let Some(knocker) = &self.knocker {
             return Ok(knocker.knock());
         }
+        let set = self.set()?;
         let doorbell = self.doorbell.as_ref().ok_or(Errno::EBADF)?;
-        let knocker = Knocker::new(self.number, self.private(KNOCK), doorbell)?;
+        let knocker = Knocker::new(set, self.private(KNOCK), doorbell)?;
         Ok(self.knocker.insert(knocker).knock())
     }
 
@@ -113,9 +126,15 @@ impl Native {
     }
 }
 
-/// Takes a private descriptor out of a set. If the set is gone, so is the entry.
-pub(super) fn leave(set: Descriptor, fd: Descriptor) {
-    let _ = epoll::remove(set, fd);
+/// Takes a private descriptor out of the first set. If that is gone, so is the
+/// entry.
+pub(super) fn leave(set: Result<Descriptor>, fd: &Private) {
+    // A stranger's that got the number may be watched in the same set.
+    if let Ok(set) = set
+        && fd.is_ours()
+    {
+        let _ = epoll::remove(set, fd.number());
+    }
 }
 
 /// What an entry's disappearance looks like. EPERM: the number has become a

@@ -11,11 +11,9 @@ use crate::clock::Moment;
 use crate::errno::Result;
 
 pub(super) fn create() -> Result<Private> {
+    let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
     // SAFETY: two integers in, a new descriptor out.
-    let fd = unsafe {
-        libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK)
-    };
-    Ok(Private::new(own(fd)?, b"anon_inode:[timerfd]"))
+    Private::new(|| own(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) }))
 }
 
 /// Sets it; `None` disarms. A moment that has passed fires at once.

@@ -68,7 +68,7 @@ impl Home {
     }
 
     fn settle(&self, queue: &mut Queue, wake: Wake) -> bool {
-        match queue.ringing.step(queue.list.is_empty(), wake) {
+        match queue.ringing.step(queue.list.is_empty(), wake, 1) {
             Step::Nothing => false,
             Step::GoOut => true,
             Step::Set(bell) => {

@@ -11,8 +11,6 @@ use crate::errno::{Errno, Result};
 use crate::sys::Descriptor;
 use core::mem::MaybeUninit;
 
-pub(super) const NAME: &[u8] = b"anon_inode:inotify";
-
 /// Whose inode a watch is on: a descriptor's own, or that of the directory
 /// that it, a directory, stands in. inotify says nothing of the rmdir() of one
 /// that is open, but its parent has an entry less.
@@ -43,13 +41,16 @@ pub(super) struct Inotify {
 
 impl Inotify {
     pub(super) fn new() -> Result<Inotify> {
+        let flags = libc::IN_CLOEXEC | libc::IN_NONBLOCK;
         // SAFETY: an integer in, a new descriptor out.
-        let fd = unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) };
-        Ok(Inotify { fd: Private::new(own(fd)?, NAME), moving: None })
+        let fd = Private::new(|| own(unsafe { libc::inotify_init1(flags) }))?;
+        Ok(Inotify { fd, moving: None })
     }
 
-    pub(super) fn number(&self) -> Descriptor {
-        self.fd.number()
+    /// Its number. EBADF: a stranger's by now, which must not be touched; least
+    /// of all read, for it may block.
+    pub(super) fn number(&self) -> Result<Descriptor> {
+        if self.fd.is_ours() { Ok(self.fd.number()) } else { Err(Errno::EBADF) }
     }
 
     /// Watches a descriptor's inode for these events and any asked for before.
@@ -64,27 +65,28 @@ impl Inotify {
             Role::Own => proc_path(&mut path, OWN_DESCRIPTORS, fd),
             Role::Parent => proc_path_to(&mut path, OWN_DESCRIPTORS, fd, "/.."),
         };
-        let path = path.ok_or(Errno::EINVAL)?;
+        let (path, number) = (path.ok_or(Errno::EINVAL)?, self.number()?);
         // SAFETY: a string that ends in NUL.
-        check(unsafe { libc::inotify_add_watch(self.number(), path.as_ptr(), mask) })
+        check(unsafe { libc::inotify_add_watch(number, path.as_ptr(), mask) })
     }
 
     pub(super) fn remove(&self, watch: i32) {
+        let Ok(number) = self.number() else { return };
         // SAFETY: two integers. It fails only if the kernel dropped the watch
         // already, with the inode.
-        unsafe { libc::inotify_rm_watch(self.number(), watch) };
+        unsafe { libc::inotify_rm_watch(number, watch) };
     }
 
     /// Is there something to be read?
     pub(super) fn is_behind(&self) -> Result<bool> {
-        ask_int(self.number(), libc::FIONREAD).map(|bytes| bytes > 0)
+        ask_int(self.number()?, libc::FIONREAD).map(|bytes| bytes > 0)
     }
 
     /// Puts a mark at the end of what is to be read: the number of a watch
     /// that will be said to be dropped. (The inode is that of all descriptors
     /// without one, which nobody else watches.)
     pub(super) fn mark(&self) -> Result<i32> {
-        let mark = self.add(self.number(), Role::Own, libc::IN_DELETE_SELF)?;
+        let mark = self.add(self.number()?, Role::Own, libc::IN_DELETE_SELF)?;
         self.remove(mark);
         Ok(mark)
     }
@@ -92,11 +94,12 @@ impl Inotify {
     /// Reads what there is, as much as one buffer takes. `true`: there may be
     /// more.
     pub(super) fn read(&mut self, mut each: impl FnMut(Letter)) -> bool {
+        let Ok(number) = self.number() else { return false };
         let mut bytes = [const { MaybeUninit::<u8>::uninit() }; BUFFER];
         let at = bytes.as_mut_ptr();
         // Not read(), which is a cancellation point: a lock is held here.
         // SAFETY: the kernel writes at most as many bytes as there is room.
-        let count = unsafe { libc::syscall(libc::SYS_read, self.number(), at, BUFFER) };
+        let count = unsafe { libc::syscall(libc::SYS_read, number, at, BUFFER) };
         let count = usize::try_from(count).unwrap_or(0);
         let mut rest = bytes.get(..count).unwrap_or_default();
         while let Some(head) = rest.get(..HEAD) {

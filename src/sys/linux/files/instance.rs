@@ -3,7 +3,7 @@
 use super::super::epoll;
 use super::super::knocker::Knock;
 use super::inotify::{Inotify, LETTERS, Letter, Role};
-use super::shared::{self, Member, Owner};
+use super::shared::{Member, Owner};
 use crate::errno::{Errno, Result};
 use crate::sys::Descriptor;
 
@@ -31,11 +31,12 @@ impl Instance {
         !matches!(self, Instance::None)
     }
 
-    /// The number of an instance of its own.
-    pub(super) fn number(&self) -> Option<Descriptor> {
+    /// The instance that is in the queue's set.
+    pub(super) fn hung(&self) -> Option<Descriptor> {
         match self {
-            Instance::Own(inotify, _) => Some(inotify.number()),
-            _ => None,
+            Instance::None => None,
+            Instance::Own(inotify, _) => inotify.number().ok(),
+            Instance::Shared(member) => member.number(),
         }
     }
 
@@ -44,7 +45,7 @@ impl Instance {
     pub(super) fn own(set: Descriptor, data: u64, letters: &mut Vec<Letter>) -> Result<Instance> {
         letters.try_reserve(LETTERS).map_err(|_| Errno::ENOMEM)?;
         let inotify = Inotify::new()?;
-        epoll::add(set, inotify.number(), libc::EPOLLIN as u32, data)?;
+        epoll::add(set, inotify.number()?, libc::EPOLLIN as u32, data)?;
         Ok(Instance::Own(inotify, Owner::new()?))
     }
 
@@ -122,18 +123,16 @@ impl Instance {
         }
     }
 
-    /// In a forked child: closes numbers, and touches nothing that the parent
-    /// shares. Async-signal-safe.
+    /// In a forked child: forgets what is counted, or written down, for the
+    /// parent's queues.
     pub(super) fn disown(&mut self) {
         match core::mem::replace(self, Instance::None) {
             Instance::None => {}
-            // Their counts are the parent's.
             Instance::Own(inotify, owner) => {
                 drop(inotify);
                 core::mem::forget(owner);
             }
             Instance::Shared(member) => core::mem::forget(member),
         }
-        shared::disown();
     }
 }

@@ -21,11 +21,14 @@ mod of_queue;
 mod shared;
 mod watches;
 
+pub(super) use shared::reclaim;
+
 use entry::{Entry, is_unheard};
 
 use super::knocker::Knock;
 use crate::errno::{Errno, Result};
 use crate::sys::{Class, Descriptor, FileNotes, Token};
+
 use entry::Notes;
 use inotify::{Letter, Role};
 use instance::Instance;
@@ -133,9 +136,9 @@ impl Files {
         self.instance.is_some()
     }
 
-    /// The number of the queue's own instance.
-    pub(super) fn number(&self) -> Option<Descriptor> {
-        self.instance.number()
+    /// The instance that is in the queue's set.
+    pub(super) fn hung(&self) -> Option<Descriptor> {
+        self.instance.hung()
     }
 
     /// Makes the queue an instance of its own. EMFILE: there is none left, or
@@ -283,7 +286,7 @@ impl Files {
         }
     }
 
-    /// In a forked child: closes numbers and nothing else.
+    /// In a forked child.
     pub(super) fn disown(&mut self) {
         self.instance.disown();
     }

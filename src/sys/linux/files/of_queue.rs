@@ -18,12 +18,12 @@ impl Native {
         if self.files.has_instance() {
             return Ok(());
         }
-        let data = self.private(FILES);
-        match self.files.open_own(self.number, data) {
+        let (set, data) = (self.set()?, self.private(FILES));
+        match self.files.open_own(set, data) {
             // The same errno says that the process has no descriptors left.
             Err(Errno::EMFILE) if descriptor::is_one_left() => {
                 let knock = self.knock()?;
-                self.files.open_shared(self.number, data, knock)
+                self.files.open_shared(set, data, knock)
             }
             opened => opened,
         }

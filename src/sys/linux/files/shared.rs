@@ -13,14 +13,12 @@
 //! taken under it. A mailbox does not grow without bounds: a queue that does
 //! not look for long has lost the detail, as when the kernel's queue overflows.
 
-use super::super::descriptor::Private;
 use super::super::epoll;
 use super::super::knocker::Knock;
 use super::super::per_process::PerProcess;
-use super::inotify::{Inotify, Letter, NAME, Role};
+use super::inotify::{Inotify, Letter, Role};
 use super::notes::Change;
 use crate::errno::{Errno, Result};
-use crate::sync::{AtomicI32, Ordering};
 use crate::sys::{Descriptor, Mutex};
 
 static HUB: PerProcess<Hub> = PerProcess::new();
@@ -28,9 +26,6 @@ static HUB: PerProcess<Hub> = PerProcess::new();
 #[derive(Debug)]
 struct Hub {
     state: Mutex<State>,
-    /// The instance's number, for a forked child, where the lock may be held
-    /// by a thread that is not there.
-    number: AtomicI32,
 }
 
 #[derive(Debug)]
@@ -59,8 +54,6 @@ struct Mailbox {
 /// How many letters a mailbox takes before the detail is lost.
 const MOST_LETTERS: usize = 4096;
 
-const NO_NUMBER: Descriptor = -1;
-
 fn hub() -> Result<&'static Hub> {
     let make = || Hub {
         state: Mutex::new(State {
@@ -69,52 +62,38 @@ fn hub() -> Result<&'static Hub> {
             boxes: Vec::new(),
             shares: Vec::new(),
         }),
-        number: AtomicI32::new(NO_NUMBER),
     };
     HUB.start(Hub::renew, make)
 }
 
-/// In a forked child: closes the number of what the parent shares, and nothing
-/// else. Async-signal-safe.
-pub(super) fn disown() {
-    if let Some(hub) = HUB.inherited() {
-        hub.let_go();
+/// Gives back the hub, if the calling thread has it and leaves its call.
+pub(in crate::sys::linux) fn reclaim() {
+    if let Some(hub) = HUB.get() {
+        crate::sys::reclaim(&hub.state, |_| ());
     }
 }
 
 impl Hub {
-    fn let_go(&self) {
-        let number = self.number.swap(NO_NUMBER, Ordering::Relaxed);
-        if number != NO_NUMBER {
-            drop(Private::again(number, NAME));
-        }
-    }
-
     /// Makes an inherited hub an empty one: its watches are the parent's.
     /// `false`: the lock is held by a thread that is not there.
     fn renew(&self) -> bool {
         let Some(mut state) = self.state.try_lock() else { return false };
-        self.let_go();
-        // Its number has been closed, and may be another's by now.
-        core::mem::forget(state.inotify.take());
+        state.inotify = None;
         state.owners = 0;
         state.boxes.clear();
         state.shares.clear();
         true
     }
 
-    fn open(&self, state: &mut State) -> Result<Descriptor> {
+    fn open(state: &mut State) -> Result<Descriptor> {
         if let Some(inotify) = &state.inotify {
-            return Ok(inotify.number());
+            return inotify.number();
         }
-        let number = state.inotify.insert(Inotify::new()?).number();
-        self.number.store(number, Ordering::Relaxed);
-        Ok(number)
+        state.inotify.insert(Inotify::new()?).number()
     }
 
-    fn close_if_idle(&self, state: &mut State) {
+    fn close_if_idle(state: &mut State) {
         if state.owners < 2 && state.boxes.iter().all(Option::is_none) {
-            self.number.store(NO_NUMBER, Ordering::Relaxed);
             state.inotify = None;
             state.shares = Vec::new();
         }
@@ -183,7 +162,7 @@ impl Owner {
         state.owners += 1;
         if state.owners > 1 {
             // Whether there is one left now shows when it is needed.
-            let _ = hub.open(&mut state);
+            let _ = Hub::open(&mut state);
         }
         Ok(Owner(()))
     }
@@ -195,7 +174,7 @@ impl Drop for Owner {
         let Some(hub) = HUB.get() else { return };
         let mut state = hub.state.lock();
         state.owners = state.owners.saturating_sub(1);
-        hub.close_if_idle(&mut state);
+        Hub::close_if_idle(&mut state);
     }
 }
 
@@ -208,11 +187,11 @@ impl Member {
     pub(super) fn join(set: Descriptor, data: u64, knock: Knock) -> Result<Member> {
         let hub = hub()?;
         let mut state = hub.state.lock();
-        let number = hub.open(&mut state)?;
+        let number = Hub::open(&mut state)?;
         let at = state.boxes.iter().position(Option::is_none).unwrap_or(state.boxes.len());
         state.boxes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         if let Err(error) = epoll::add(set, number, libc::EPOLLIN as u32, data) {
-            hub.close_if_idle(&mut state);
+            Hub::close_if_idle(&mut state);
             return Err(error);
         }
         let mailbox = Some(Mailbox { knock, letters: Vec::new(), lost: false });
@@ -231,6 +210,11 @@ impl Member {
         let result = work(&mut state, &inotify);
         state.inotify = Some(inotify);
         result
+    }
+
+    /// The number of the instance.
+    pub(super) fn number(&self) -> Option<Descriptor> {
+        self.with(|_, inotify| inotify.number()).ok()
     }
 
     /// Watches, and tells whether somebody did before.
@@ -335,6 +319,6 @@ impl Drop for Member {
         if let Some(place) = state.boxes.get_mut(self.0 as usize) {
             *place = None;
         }
-        hub.close_if_idle(&mut state);
+        Hub::close_if_idle(&mut state);
     }
 }

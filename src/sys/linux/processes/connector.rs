@@ -46,6 +46,10 @@ struct Telling {
     last: i32,
 }
 
+/// To be told to all.
+const LOST: Telling =
+    Telling { deed: Deed::Lost, at: u64::MAX, next: (i32::MIN, 0), last: i32::MAX };
+
 #[derive(Debug)]
 pub(in crate::sys::linux) struct Connector {
     line: Option<Line>,
@@ -131,14 +135,14 @@ impl Connector {
         &mut self,
         pid: i32,
         token: Token,
-        leave: impl FnOnce(i32),
+        leave: impl FnOnce(&Private),
     ) {
         if let Ok(at) = self.find((pid, token.slot)) {
             self.followers.remove(at);
         }
         if self.followers.is_empty() {
             if let Some(line) = &self.line {
-                leave(line.socket.number());
+                leave(&line.socket);
             }
             self.hang_up();
         }
@@ -163,15 +167,6 @@ impl Connector {
     pub(in crate::sys::linux) fn retire(&mut self) {
         self.hang_up();
         self.followers = Vec::new();
-    }
-
-    /// In a forked child: closes the number alone, and gives no memory back.
-    /// What is sent would end the parent's listening.
-    pub(in crate::sys::linux) fn disown(&mut self) {
-        self.line = None;
-        self.telling = None;
-        self.until = None;
-        self.followers.clear();
     }
 
     /// Is this the number of a child that is just being told of, and does it
@@ -202,6 +197,13 @@ impl Connector {
                     self.latest = message.at();
                     message.telling()
                 }
+                // The program has closed the number: all that is to come is lost.
+                Err(Errno::EBADF) => {
+                    self.line = None;
+                    self.lost = false;
+                    self.until = None;
+                    Some(LOST)
+                }
                 // What the socket had no room for is lost, of whomever. It says
                 // so ahead of what it still has, which is older.
                 Err(Errno::ENOBUFS) => {
@@ -209,12 +211,7 @@ impl Connector {
                     self.until = Some(line.now_at_most());
                     None
                 }
-                Err(_) if core::mem::replace(&mut self.lost, false) => Some(Telling {
-                    deed: Deed::Lost,
-                    at: u64::MAX,
-                    next: (i32::MIN, 0),
-                    last: i32::MAX,
-                }),
+                Err(_) if core::mem::replace(&mut self.lost, false) => Some(LOST),
                 Err(_) => {
                     self.until = None;
                     return None;
@@ -381,8 +378,11 @@ impl Line {
 
     /// A message of the kernel's. Through syscall(), as all that is called with
     /// the queue's lock held: the C library's is a cancellation point. EAGAIN: none is there. ENOBUFS: some were
-    /// lost.
+    /// lost. EBADF: the number is a stranger's, whose messages are not for us.
     fn receive(&self) -> Result<Message> {
+        if !self.socket.is_ours() {
+            return Err(Errno::EBADF);
+        }
         let mut message = Message { words: [0; Message::WORDS] };
         loop {
             // SAFETY: integers alone; zero is a value of each.
@@ -442,8 +442,8 @@ impl Line {
 fn connect() -> Result<Private> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: integers in, a new descriptor out.
-    let fd = own(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_CONNECTOR) })?;
-    let socket = Private::of_file(fd)?;
+    let make = || own(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_CONNECTOR) });
+    let socket = Private::new(make)?;
     // SAFETY: integers alone; zero is a value of each.
     let mut group: libc::sockaddr_nl = unsafe { core::mem::zeroed() };
     group.nl_family = libc::AF_NETLINK as libc::sa_family_t;

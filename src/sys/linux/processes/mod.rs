@@ -108,10 +108,10 @@ impl Processes {
 
     /// Lets go of a process. `leave` takes its pidfd out of the set: to close
     /// it is not enough if a forked child has it too.
-    pub(super) fn unwatch(&mut self, place: u32, leave: impl FnOnce(Descriptor)) {
+    pub(super) fn unwatch(&mut self, place: u32, leave: impl FnOnce(&Private)) {
         let Some(at) = self.places.get_mut(place as usize) else { return };
         match at {
-            Place::Taken { handle: Handle::Pidfd(pidfd), .. } => leave(pidfd.number()),
+            Place::Taken { handle: Handle::Pidfd(pidfd), .. } => leave(pidfd),
             Place::Taken { handle: Handle::Began(_, Some(_)), .. } => self.children -= 1,
             _ => {}
         }
@@ -120,6 +120,14 @@ impl Processes {
             && let Some(ear) = self.ear.take()
         {
             ear.close();
+        }
+    }
+
+    /// What of a process is in the set.
+    pub(super) fn pidfd(&self, place: u32) -> Option<Descriptor> {
+        match self.places.get(place as usize) {
+            Some(Place::Taken { handle: Handle::Pidfd(pidfd), .. }) => Some(pidfd.number()),
+            _ => None,
         }
     }
 
@@ -167,34 +175,15 @@ impl Processes {
     /// How one has ended, if it has.
     pub(super) fn exit(&self, place: u32) -> Result<Option<Exit>> {
         match self.places.get(place as usize) {
-            Some(Place::Taken { pid, handle: Handle::Pidfd(pidfd) }) => {
+            // One that the program has closed may be another's pidfd by now.
+            Some(Place::Taken { pid, handle: Handle::Pidfd(pidfd) }) if pidfd.is_ours() => {
                 exit_by(pidfd.number(), Some(*pid))
             }
+            Some(Place::Taken { pid, handle: Handle::Pidfd(_) }) => Ok(exit::by_number(*pid, 0)),
             Some(Place::Taken { pid, handle: Handle::Began(began, _) }) => {
                 Ok(exit::by_number(*pid, *began))
             }
             _ => Err(Errno::ENOENT),
-        }
-    }
-
-    pub(super) fn owns(&self, number: Descriptor) -> bool {
-        self.places.iter().any(|place| {
-            matches!(place, Place::Taken { handle: Handle::Pidfd(pidfd), .. }
-                if pidfd.number() == number)
-        })
-    }
-
-    /// In a forked child: closes the numbers, and gives no memory back. There
-    /// can be thousands, and each fork pays: so it is the kernel that says
-    /// whether a number is still of a process, not /proc.
-    pub(super) fn disown(&mut self) {
-        self.ear = None;
-        self.children = 0;
-        for place in &mut self.places {
-            let was = core::mem::replace(place, Place::Free(NONE));
-            if let Place::Taken { handle: Handle::Pidfd(pidfd), .. } = was {
-                pidfd.close_if(|number| exit::signal(number) != Err(Errno::EBADF));
-            }
         }
     }
 }
@@ -213,9 +202,9 @@ fn open(pid: i32) -> Result<Private> {
         return Err(Errno::ENOSYS);
     }
     // SAFETY: two integers in, a new descriptor (close-on-exec by itself) out.
-    let opened = own(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as libc::c_int);
-    match opened {
-        Ok(fd) => Ok(Private::new(fd, b"anon_inode:[pidfd]")),
+    let make = || own(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as libc::c_int);
+    match Private::new(make) {
+        Ok(pidfd) => Ok(pidfd),
         // A thread that leads no process: EINVAL before 6.9. That can also be
         // a process that was reaped in this moment.
         Err(Errno::EINVAL | Errno::ENOENT) => Err(Errno::ESRCH),

@@ -5,7 +5,8 @@
 
 use super::super::descriptor::{check, own};
 use crate::errno::Result;
-use core::ffi::c_ulong;
+use crate::sync::{AtomicPtr, Ordering};
+use core::ffi::{c_ulong, c_void};
 use core::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
@@ -59,7 +60,7 @@ pub(super) const DEFAULT: Action = Action { handler: libc::SIG_DFL, flags: 0, ma
 const SA_RESTORER: i32 = 0x0400_0000;
 
 impl Action {
-    fn to_libc(self) -> libc::sigaction {
+    pub(super) fn to_libc(self) -> libc::sigaction {
         // SAFETY: integers, and a pointer that may be null.
         let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
         action.sa_sigaction = self.handler;
@@ -71,12 +72,32 @@ impl Action {
         action
     }
 
-    fn of_libc(action: &libc::sigaction) -> Action {
+    pub(super) fn of_libc(action: &libc::sigaction) -> Action {
         // SAFETY: as above.
         let words = unsafe { (&raw const action.sa_mask).cast::<Words>().read_unaligned() };
         let flags = action.sa_flags & !SA_RESTORER;
         Action { handler: action.sa_sigaction, flags, mask: set_of(words) }
     }
+}
+
+type Sigaction =
+    unsafe extern "C" fn(libc::c_int, *const libc::sigaction, *mut libc::sigaction) -> libc::c_int;
+
+/// The C library's sigaction(), where the preload library stands before it.
+static SIGACTION: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Null: there is nothing before it.
+pub(in crate::sys::linux) fn set_sigaction(sigaction: *mut c_void) {
+    SIGACTION.store(sigaction, Ordering::Release);
+}
+
+fn real_sigaction() -> Option<Sigaction> {
+    let found = SIGACTION.load(Ordering::Acquire);
+    if found.is_null() {
+        return None;
+    }
+    // SAFETY: the C library's function of that name has this type.
+    Some(unsafe { core::mem::transmute::<*mut c_void, Sigaction>(found) })
 }
 
 /// What the process does with a signal now. EINVAL: the C library keeps it.
@@ -92,8 +113,9 @@ pub(super) fn set_action(signal: i32, action: &Action) -> Result<Action> {
 
 fn exchange(signal: i32, new: *const libc::sigaction) -> Result<Action> {
     let mut old = MaybeUninit::<libc::sigaction>::zeroed();
+    let sigaction = real_sigaction().unwrap_or(libc::sigaction);
     // SAFETY: `new` is null or an action; the old one is written.
-    check(unsafe { libc::sigaction(signal, new, old.as_mut_ptr()) })?;
+    check(unsafe { sigaction(signal, new, old.as_mut_ptr()) })?;
     // SAFETY: it was zeroed, which makes an action, and then written.
     Ok(Action::of_libc(unsafe { old.assume_init_ref() }))
 }
@@ -157,7 +179,7 @@ pub(super) fn take(signal: i32) -> bool {
 
 /// The process, as the kernel has it and not as anybody remembers it.
 #[inline]
-pub(super) fn process_id() -> i32 {
+pub(crate) fn process_id() -> i32 {
     // SAFETY: no arguments, cannot fail.
     (unsafe { libc::syscall(libc::SYS_getpid) }) as i32
 }

@@ -3,12 +3,13 @@
 //!
 //! Who changes what the kernel has holds the ledger's lock, the last of all
 //! locks. The exceptions are the handler, when it lets a default action happen,
-//! and the fork handler, in a process that has one thread.
+//! the fork handler, in a process that has one thread, and the application's own
+//! sigaction(): whatever it does in between is found by the next look.
 
 use super::count::Node;
 use super::hook;
 use super::kernel::{self, Action, bit, each};
-use super::table::{HOOKED, HOOKS, OWNER, SIGNALS, SLOTS, slot};
+use super::table::{COUNTED, HOOKED, HOOKS, LEAVING, OWNER, SIGNALS, SLOTS, slot};
 use crate::errno::{Errno, Result};
 use crate::sync::Ordering;
 use crate::sys::Mutex;
@@ -24,6 +25,13 @@ struct Ledger {
     /// Nodes that lead to nobody, with room for all there are.
     free: [Vec<&'static Node>; SIGNALS],
     nodes: [usize; SIGNALS],
+}
+
+/// Gives back the ledger, if the calling thread has it and leaves its call.
+pub(super) fn reclaim() {
+    if let Some(ledger) = LEDGER.get() {
+        crate::sys::reclaim(ledger, |_| ());
+    }
 }
 
 impl Ledger {
@@ -44,6 +52,8 @@ impl Ledger {
             return;
         }
         self.users = [0; SIGNALS];
+        COUNTED.store(0, Ordering::Relaxed);
+        LEAVING.store(0, Ordering::Relaxed);
         for ((slot, free), nodes) in SLOTS.iter().zip(&mut self.free).zip(&mut self.nodes) {
             slot.striking.store(0, Ordering::Relaxed);
             slot.subscribers().nodes().for_each(|node| node.lead_to(None));
@@ -98,9 +108,12 @@ pub(super) fn subscribe(signal: i32) -> Result<&'static Node> {
     let mut ledger = ledger.lock();
     ledger.claim();
     let node = ledger.node(index)?;
+    // Before the hook: what the application sets from now on is hooked.
+    COUNTED.fetch_or(bit(signal), Ordering::AcqRel);
     if let Err(error) = hook(signal) {
         ledger.give_back(index, node);
         if ledger.users.get(index) == Some(&0) {
+            COUNTED.fetch_and(!bit(signal), Ordering::AcqRel);
             unhook(signal);
         }
         return Err(error);
@@ -119,6 +132,7 @@ pub(super) fn unsubscribe(signal: i32, node: &'static Node) {
     let Some(users) = ledger.users.get_mut(index) else { return };
     *users = users.saturating_sub(1);
     if *users == 0 {
+        COUNTED.fetch_and(!bit(signal), Ordering::AcqRel);
         unhook(signal);
     }
 }
@@ -129,7 +143,7 @@ pub(super) fn unsubscribe(signal: i32, node: &'static Node) {
 /// reaped by themselves; and a process in the background that reads or writes
 /// its terminal would be asked to stop, again and again, where it gets an
 /// error or succeeds. Natively none is sent then, so none is missed.
-fn is_left_alone(signal: i32, wanted: &Action) -> bool {
+pub(super) fn is_left_alone(signal: i32, wanted: &Action) -> bool {
     match wanted.handler {
         libc::SIG_IGN => matches!(signal, libc::SIGCHLD | libc::SIGTTIN | libc::SIGTTOU),
         libc::SIG_DFL => signal == libc::SIGCHLD && wanted.flags & libc::SA_NOCLDWAIT != 0,
@@ -179,7 +193,8 @@ fn hook(signal: i32) -> Result<()> {
             return Ok(());
         }
         let striking = slot.striking.load(Ordering::Acquire) > 0;
-        if striking || is_left_alone(signal, &there) {
+        let leaving = LEAVING.load(Ordering::Acquire) > 0 && there.handler == libc::SIG_IGN;
+        if striking || leaving || is_left_alone(signal, &there) {
             return Ok(());
         }
         let number = slot.hook_for(&there).ok_or(Errno::ENOMEM)?;
@@ -204,9 +219,17 @@ fn hook(signal: i32) -> Result<()> {
     Ok(())
 }
 
+/// Runs something with the lock. `None`: this process has no ledger of its own.
+/// (A child that vfork() made has its parent's, whose other threads run on.)
+pub(super) fn with_lock<R>(run: impl FnOnce() -> R) -> Option<R> {
+    let ledger = LEDGER.get()?;
+    let ledger = ledger.lock();
+    (ledger.owner == kernel::process_id()).then(run)
+}
+
 /// Gives a signal back to the application, if the hook still is over it.
 /// Async-signal-safe.
-fn unhook(signal: i32) {
+pub(super) fn unhook(signal: i32) {
     let Some(slot) = slot(signal) else { return };
     let Ok(there) = kernel::action(signal) else { return };
     let Some(number) = hook::number(there.handler) else { return };

@@ -10,6 +10,7 @@
 //! | `blocked` | signals that the waiting thread blocks |
 //! | `mark` | waits that were interrupted in vain |
 //! | `ear` | a signal that the library itself listens for |
+//! | `application` | the application's own calls, by way of the preload library |
 //! | `kernel` | the system calls |
 //!
 //! This file is one queue's side. A queue subscribes to a signal once for each
@@ -17,6 +18,7 @@
 //! which of its signals' counts have moved. The difference of two counts is
 //! what an event tells, so nothing is kept for a knote but where it began.
 
+mod application;
 mod blocked;
 mod count;
 mod ear;
@@ -35,8 +37,10 @@ use crate::sys::{Attended, Descriptor, Token};
 use count::Node;
 use kernel::bit;
 
+pub(super) use application::{action, leave, stay};
 pub(super) use ear::Ear;
-pub(super) use kernel::LAST;
+pub(crate) use kernel::process_id;
+pub(super) use kernel::{LAST, set_sigaction};
 
 /// Where the queue's private descriptors hang, and what tells them.
 #[derive(Copy, Clone, Debug)]
@@ -244,7 +248,7 @@ impl Signals {
         if !epoll::contains(place.queue, place.doorbell) {
             return Err(Errno::EBADF);
         }
-        let fd = Private::new(kernel::descriptor(watched)?, b"anon_inode:[signalfd]");
+        let fd = Private::new(|| kernel::descriptor(watched))?;
         // An edge: it is for waking, and pending signals that are another
         // thread's to take must not keep this one awake.
         let events = (libc::EPOLLIN | libc::EPOLLET) as u32;
@@ -295,21 +299,14 @@ impl Signals {
         self.blocked = None;
     }
 
-    /// In a forked child: closes the numbers. Async-signal-safe: the entries
-    /// own nothing, so to forget them frees nothing.
-    pub(super) fn disown(&mut self) {
-        self.entries.clear();
-        self.knocker = None;
-        self.blocked = None;
+    /// What is in the queue's set: what rings, and what wakes for blocked ones.
+    pub(super) fn numbers(&self) -> [Option<Descriptor>; 2] {
+        let rung = self.knocker.as_ref().map(Knocker::number);
+        [rung, self.blocked.as_ref().map(|(fd, _)| fd.number())]
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    pub(super) fn owns(&self, number: Descriptor) -> bool {
-        self.knocker.as_ref().is_some_and(|knocker| knocker.number() == number)
-            || self.blocked.as_ref().is_some_and(|(fd, _)| fd.number() == number)
     }
 }
 
@@ -324,6 +321,11 @@ pub(super) fn about_to_wait() {
 /// Was its wait interrupted by ignored signals alone?
 pub(super) fn interrupted_in_vain() -> bool {
     mark::is_in_vain()
+}
+
+/// The calling thread leaves its call for good.
+pub(super) fn reclaim() {
+    ledger::reclaim();
 }
 
 /// A forked child gets the application's own dispositions back.

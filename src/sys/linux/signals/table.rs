@@ -34,6 +34,13 @@ pub(super) static OWNER: AtomicU32 = AtomicU32::new(0);
 /// old disposition and put it back at any time, so no bit is taken back.
 pub(super) static HOOKED: AtomicU64 = AtomicU64::new(0);
 
+/// The signals that somebody counts in the owner's process.
+pub(super) static COUNTED: AtomicU64 = AtomicU64::new(0);
+
+/// Children are being made that are to inherit what is ignored: what the
+/// application ignores is really ignored as long as there are any.
+pub(super) static LEAVING: AtomicU32 = AtomicU32::new(0);
+
 #[derive(Debug)]
 pub(super) struct Slot {
     count: Count,
@@ -129,16 +136,13 @@ impl Slot {
         }
     }
 
-    /// The hook that stands for a disposition. With the lock.
+    /// The hook that stands for a disposition. Async-signal-safe: who comes in
+    /// between writes the same down a second time, which does no harm.
     pub(super) fn hook_for(&self, action: &Action) -> Option<usize> {
         let found = self.wanted.iter().position(|entry| entry.get().as_ref() == Some(action));
         let number = match found {
             Some(number) => number,
-            None => {
-                let number = self.wanted.iter().position(|entry| entry.get().is_none())?;
-                self.wanted.get(number)?.set(action);
-                number
-            }
+            None => self.wanted.iter().position(|entry| entry.take(action))?,
         };
         // The application has set it (again).
         self.wanted.get(number)?.renew();

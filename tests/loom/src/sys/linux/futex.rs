@@ -10,6 +10,17 @@ loom::lazy_static! {
     static ref SLEEPERS: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
 }
 
+/// Marks of threads of one run and of others need not differ.
+static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
+
+loom::thread_local! {
+    static MARK: u32 = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) << 1;
+}
+
+pub(super) fn mark() -> u32 {
+    MARK.with(|mark| *mark)
+}
+
 pub(super) fn wait(word: &AtomicU32, expected: u32) {
     let asleep = SLEEPERS.0.lock().unwrap();
     if word.load(Ordering::Relaxed) == expected {

@@ -143,7 +143,7 @@ fn a_hook_that_is_seen() {
         let setter = {
             let shared = Arc::clone(&shared);
             spawn(move || {
-                shared.0.set(&ACTION);
+                shared.0.take(&ACTION);
                 shared.1.store(1, Ordering::Release);
             })
         };
@@ -159,7 +159,7 @@ fn a_hook_that_is_seen() {
 fn runs_once() {
     check(4, || {
         let wanted = Arc::new(Wanted::new());
-        wanted.set(&ACTION);
+        assert!(wanted.take(&ACTION));
         wanted.renew();
         let other = {
             let wanted = Arc::clone(&wanted);

@@ -1,0 +1,169 @@
+//! close() and its relatives.
+//!
+//! A number that nobody knows costs a word's look and is the C library's. One
+//! that is known is told of before it goes; a close() of it is made by the
+//! system call, so that a thread that is cancelled there has closed nothing.
+
+use crate::table::{self, Fate};
+use crate::{fail, pthread_testcancel, real};
+use core::ffi::{c_int, c_long, c_uint};
+
+/// # Safety
+///
+/// As for the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn close(fd: c_int) -> c_int {
+    if !table::is_known(fd)
+        && let Some(close) = real::close()
+    {
+        // SAFETY: as the caller says.
+        return unsafe { close(fd) };
+    }
+    // SAFETY: nothing on this stack wants dropping.
+    unsafe { pthread_testcancel() };
+    shut(fd)
+}
+
+/// The rest of it.
+fn shut(fd: c_int) -> c_int {
+    match table::tell(fd, false) {
+        // It is not open, as far as the application can know.
+        Fate::Stays => fail(libc::EBADF),
+        Fate::Goes => call(libc::SYS_close, [fd, 0, 0]),
+    }
+}
+
+fn call(number: c_long, [first, second, third]: [c_int; 3]) -> c_int {
+    // SAFETY: calls that take integers.
+    (unsafe { libc::syscall(number, first, second, third) }) as c_int
+}
+
+fn is_open(fd: c_int) -> bool {
+    // SAFETY: it changes nothing.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
+}
+
+/// What is on the new number goes, if something else is about to be there.
+fn make_way(old: c_int, new: c_int) {
+    if old != new && table::is_known(new) {
+        let before = crate::errno();
+        if is_open(old) {
+            table::tell(new, true);
+        }
+        crate::set_errno(before);
+    }
+}
+
+/// # Safety
+///
+/// As for the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
+    make_way(old, new);
+    match real::dup2() {
+        // SAFETY: as the caller says.
+        Some(dup2) => unsafe { dup2(old, new) },
+        None if old == new => {
+            if is_open(old) {
+                old
+            } else {
+                -1
+            }
+        }
+        None => call(libc::SYS_dup3, [old, new, 0]),
+    }
+}
+
+/// # Safety
+///
+/// As for the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
+    if flags & !libc::O_CLOEXEC == 0 {
+        make_way(old, new);
+    }
+    match real::dup3() {
+        // SAFETY: as the caller says.
+        Some(dup3) => unsafe { dup3(old, new, flags) },
+        None => call(libc::SYS_dup3, [old, new, flags]),
+    }
+}
+
+fn range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    match real::close_range() {
+        // SAFETY: it takes integers. What it closes is the caller's to know.
+        Some(range) => unsafe { range(first, last, flags) },
+        None => call(libc::SYS_close_range, [first.cast_signed(), last.cast_signed(), flags]),
+    }
+}
+
+/// Closes what is known in a range one by one, and what lies between by the
+/// range; our libraries' own numbers stay. `between` takes first and last.
+fn close_known(first: c_uint, last: c_uint, mut between: impl FnMut(c_uint, c_uint) -> c_int) {
+    let mut from = first;
+    while let Ok(start) = c_int::try_from(from)
+        && let Some(known) = table::next_known(start)
+        && known.cast_unsigned() <= last
+    {
+        if known > start {
+            between(from, known.cast_unsigned() - 1);
+        }
+        shut(known);
+        from = known.cast_unsigned() + 1;
+    }
+    if from <= last {
+        between(from, last);
+    }
+}
+
+/// # Safety
+///
+/// As for the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    // With a flag nothing is closed (CLOEXEC), or not for the other threads
+    // (UNSHARE). And what is to fail must fail before anything is closed.
+    let nothing_known = c_int::try_from(first).map_or(true, |first| {
+        table::next_known(first).is_none_or(|known| known.cast_unsigned() > last)
+    });
+    if flags != 0 || first > last || nothing_known || range(c_uint::MAX, c_uint::MAX, 0) == -1 {
+        return range(first, last, flags);
+    }
+    let before = crate::errno();
+    close_known(first, last, |first, last| range(first, last, 0));
+    crate::set_errno(before);
+    0
+}
+
+/// # Safety
+///
+/// As for the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn closefrom(first: c_int) {
+    let before = crate::errno();
+    let first = first.max(0);
+    close_known(first.cast_unsigned(), c_uint::MAX, |first, last| {
+        if range(first, last, 0) == 0 {
+            return 0;
+        }
+        match (real::closefrom(), c_int::try_from(first)) {
+            (Some(closefrom), Ok(first)) if last == c_uint::MAX => {
+                // SAFETY: what it closes is the caller's to know.
+                unsafe { closefrom(first) };
+            }
+            _ => close_each(first, last),
+        }
+        0
+    });
+    crate::set_errno(before);
+}
+
+/// Where the kernel has no close_range().
+fn close_each(first: c_uint, last: c_uint) {
+    // SAFETY: it has no arguments that are pointers.
+    let most = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
+    let most = c_uint::try_from(most).unwrap_or(1 << 20);
+    for number in first..=last.min(most) {
+        call(libc::SYS_close, [number.cast_signed(), 0, 0]);
+    }
+}

@@ -1,0 +1,206 @@
+//! What close() tells a queue, where the preload library hands it to us.
+//!
+//! It may run in a signal handler, on top of the very thread that holds the
+//! queue's lock. So it waits for nothing: it writes down here what it has to
+//! say, and whoever has the lock next looks here before anything else.
+//!
+//! The numbers that were closed stand in a few places; when these are full, all
+//! the queue's numbers are looked at. Either way it is their lives that are
+//! compared (see the platform's), so a number that stands here too often or too
+//! late does no harm.
+//!
+//! Order: whoever calls writes the matter first and the bit then; whoever
+//! answers takes the bits first and the matters then. So nothing stays here
+//! that no bit tells of.
+
+#![forbid(unsafe_code)]
+
+use crate::clock::{Moment, Span};
+use crate::sync::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use crate::sys::Descriptor;
+
+const PLACES: usize = 8;
+const EMPTY: Descriptor = -1;
+
+/// Numbers have been closed.
+const LOST: u32 = 1;
+/// A number of the queue itself is being closed, and its threads are woken.
+const ROUSED: u32 = 2;
+
+/// The bell is left held until every thread has woken, should the queue live on
+/// under another number; but no longer than this, for a thread that was
+/// cancelled in its wait is counted for good.
+const GRACE: Span = Span::millis(20);
+
+#[derive(Debug)]
+pub(super) struct Calls {
+    bits: AtomicU32,
+    lost: [AtomicI32; PLACES],
+    more: AtomicBool,
+    /// The queue's number that was closed last, and when.
+    closed: AtomicI32,
+    at: AtomicU64,
+    /// Threads that wait, and those that never came back.
+    sleepers: AtomicU32,
+}
+
+impl Calls {
+    pub(super) const fn new() -> Calls {
+        Calls {
+            bits: AtomicU32::new(0),
+            lost: [const { AtomicI32::new(EMPTY) }; PLACES],
+            more: AtomicBool::new(false),
+            closed: AtomicI32::new(EMPTY),
+            at: AtomicU64::new(0),
+            sleepers: AtomicU32::new(0),
+        }
+    }
+
+    /// Is there anything?
+    #[inline]
+    pub(super) fn any(&self) -> bool {
+        self.bits.load(Ordering::Acquire) != 0
+    }
+
+    /// A watched number is about to be closed. Async-signal-safe.
+    pub(super) fn lose(&self, number: Descriptor) {
+        let take = |place: &AtomicI32| {
+            let taken = place.compare_exchange(EMPTY, number, Ordering::AcqRel, Ordering::Acquire);
+            taken.is_ok() || taken == Err(number)
+        };
+        if !self.lost.iter().any(take) {
+            self.more.store(true, Ordering::Release);
+        }
+        self.bits.fetch_or(LOST, Ordering::SeqCst);
+    }
+
+    /// Takes what [`Calls::lose`] left. `true`: there were more of them.
+    pub(super) fn take_lost(&self, mut each: impl FnMut(Descriptor)) -> bool {
+        if self.bits.fetch_and(!LOST, Ordering::SeqCst) & LOST == 0 {
+            return false;
+        }
+        for place in &self.lost {
+            match place.swap(EMPTY, Ordering::AcqRel) {
+                EMPTY => {}
+                number => each(number),
+            }
+        }
+        self.more.swap(false, Ordering::AcqRel)
+    }
+
+    /// A number of the queue's is about to be closed. `true`: there are threads
+    /// to be woken. Async-signal-safe.
+    ///
+    /// SeqCst, here and in [`Calls::sleep`]: a thread is seen here, or sees
+    /// there that the number is closed.
+    pub(super) fn close(&self, number: Descriptor, now: Moment) -> bool {
+        self.closed.store(number, Ordering::SeqCst);
+        if self.sleepers.load(Ordering::SeqCst) == 0 {
+            return false;
+        }
+        self.at.store(now.0, Ordering::Relaxed);
+        self.bits.fetch_or(ROUSED, Ordering::SeqCst);
+        true
+    }
+
+    /// A thread is about to wait by this number. `false`: it has been closed.
+    #[inline]
+    pub(super) fn sleep(&self, number: Descriptor) -> bool {
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        let open = !self.is_closed(number);
+        if !open {
+            self.wake();
+        }
+        open
+    }
+
+    /// It is back.
+    #[inline]
+    pub(super) fn wake(&self) {
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    #[inline]
+    pub(super) fn is_roused(&self) -> bool {
+        self.bits.load(Ordering::SeqCst) & ROUSED != 0
+    }
+
+    /// Has this number of the queue's been closed, or will be in this moment?
+    #[inline]
+    pub(super) fn is_closed(&self, number: Descriptor) -> bool {
+        self.closed.load(Ordering::SeqCst) == number
+    }
+
+    /// Has everybody been woken, or had time to?
+    pub(super) fn is_over(&self, now: Moment) -> bool {
+        self.sleepers.load(Ordering::SeqCst) == 0
+            || now >= Moment(self.at.load(Ordering::Relaxed)).after(GRACE)
+    }
+
+    /// They have been woken.
+    pub(super) fn calm(&self) {
+        self.bits.fetch_and(!ROUSED, Ordering::SeqCst);
+    }
+
+    /// The number is this queue, perhaps once more.
+    pub(super) fn open(&self, number: Descriptor) {
+        let closed = &self.closed;
+        let _ = closed.compare_exchange(number, EMPTY, Ordering::SeqCst, Ordering::Relaxed);
+    }
+
+    /// Another queue moves in. Threads that wait in the last one may be counted
+    /// still.
+    pub(super) fn begin(&self) {
+        self.closed.store(EMPTY, Ordering::SeqCst);
+        self.calm();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(calls: &Calls) -> (Vec<Descriptor>, bool) {
+        let mut numbers = Vec::new();
+        let more = calls.take_lost(|number| numbers.push(number));
+        (numbers, more)
+    }
+
+    #[test]
+    fn what_is_left_is_taken_once_and_what_finds_no_place_is_said() {
+        let calls = Calls::new();
+        assert!(!calls.any());
+        assert_eq!(taken(&calls), (vec![], false));
+        calls.lose(5);
+        calls.lose(5);
+        calls.lose(0);
+        assert!(calls.any());
+        assert_eq!(taken(&calls), (vec![5, 0], false));
+        assert!(!calls.any());
+        for number in 0..=PLACES {
+            calls.lose(number as Descriptor);
+        }
+        assert_eq!(taken(&calls), ((0..PLACES as Descriptor).collect(), true));
+        assert_eq!(taken(&calls), (vec![], false));
+    }
+
+    #[test]
+    fn a_closed_number_is_known_until_it_is_open_again() {
+        let calls = Calls::new();
+        assert!(calls.sleep(7));
+        assert!(calls.close(7, Moment(100)));
+        assert!(calls.is_closed(7) && !calls.is_closed(8));
+        assert!(!calls.sleep(7));
+        assert!(!calls.is_over(Moment(100)));
+        assert!(calls.is_over(Moment(100).after(GRACE)));
+        calls.wake();
+        assert!(calls.is_over(Moment(100)));
+        calls.calm();
+        assert!(calls.is_closed(7) && !calls.any());
+        calls.open(8);
+        assert!(calls.is_closed(7));
+        calls.open(7);
+        assert!(!calls.is_closed(7));
+        assert!(!calls.close(7, Moment(100)) && !calls.any());
+    }
+}

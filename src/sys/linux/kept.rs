@@ -1,0 +1,301 @@
+//! The numbers that the library keeps for itself, and how they are known.
+//!
+//! A program may close any number it sees, ours too, and the kernel gives it
+//! out again. So a number is ours if two things hold: this table says who keeps
+//! it, and the open file bears our mark. The mark is in the open file itself:
+//! the signal of F_SETSIG, which means nothing as long as nobody asks for
+//! signals, is 0 in every new file, and is read back by the cheapest of system
+//! calls. A stranger's file does not bear it, whatever kind it is.
+//!
+//! The table is a tree of three levels whose leaves are words, read without a
+//! lock by anybody: signal handlers, forked children, and whoever interposes
+//! close(). Levels are added and never taken away. A word is 0, or has the
+//! serial of its last holder, which is given out once, and whether that still
+//! holds it. So of two who hold a number (the first does not know that it lost
+//! it) the table names the second, and the first lets it be. Whoever ends a
+//! hold, by an exchange, is the one who closes the number.
+//!
+//! A word does not go back to 0, and the numbers of queues are written down too:
+//! it is where a forked child looks for what bears a mark. A fork copies the
+//! descriptors first and then the memory, page by page, while other threads run
+//! on. So the child may have what the parent had closed by the time that the
+//! table was copied; but the word is there. It may also have what a thread was
+//! just making, whose word was not. Such a thread has said before that it is
+//! [`Busy`]; and a child that sees that some thread was, from before the fork
+//! on, goes by the marks through all it has open.
+
+use super::descriptor::{check, list_own, shut};
+use crate::errno::{Errno, Result};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::sys::Descriptor;
+use core::ptr;
+
+/// By what a file of ours is known.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Mark {
+    /// A queue, which the application holds.
+    Queue,
+    /// What the library keeps for itself.
+    Private,
+}
+
+impl Mark {
+    /// Signals that nobody would be sent for I/O. (They would do no harm.)
+    fn signal(self) -> libc::c_int {
+        match self {
+            Mark::Queue => libc::SIGCONT,
+            Mark::Private => libc::SIGWINCH,
+        }
+    }
+}
+
+/// fcntl(2); the libc crate does not have them.
+const F_SETSIG: libc::c_int = 10;
+const F_GETSIG: libc::c_int = 11;
+
+/// Marks a file that was just made.
+pub(super) fn mark(fd: Descriptor, mark: Mark) -> Result<()> {
+    // SAFETY: integers.
+    check(unsafe { libc::fcntl(fd, F_SETSIG, mark.signal()) }).map(|_| ())
+}
+
+/// Does this number refer to a file that bears the mark? Async-signal-safe.
+#[inline]
+pub(super) fn bears(fd: Descriptor, mark: Mark) -> bool {
+    // SAFETY: integers. Nothing is changed.
+    (unsafe { libc::fcntl(fd, F_GETSIG) }) == mark.signal()
+}
+
+/// Bits of a number that one level decodes; the top one takes the rest of 31.
+const BITS: u32 = 10;
+const FAN: usize = 1 << BITS;
+const TOP: usize = 1 << (31 - 2 * BITS);
+
+type Leaf = [AtomicU64; FAN];
+type Middle = [AtomicPtr<Leaf>; FAN];
+
+static TABLE: [AtomicPtr<Middle>; TOP] = [const { AtomicPtr::new(ptr::null_mut()) }; TOP];
+
+/// The next holder's serial.
+static SERIAL: AtomicU64 = AtomicU64::new(1);
+
+/// The rest of a word is the serial.
+const HELD: u64 = 1;
+
+/// Notes that a number is kept; by which serial. ENOMEM: there is no room.
+pub(super) fn hold(number: Descriptor) -> Result<u64> {
+    write_down(number, HELD)
+}
+
+/// Notes that a number is a queue's, for forked children. ENOMEM: there is no
+/// room.
+pub(crate) fn remember(number: Descriptor) -> Result<()> {
+    write_down(number, 0).map(|_| ())
+}
+
+fn write_down(number: Descriptor, held: u64) -> Result<u64> {
+    let index = usize::try_from(number).map_err(|_| Errno::EBADF)?;
+    let middle = grow(TABLE.get(index >> (2 * BITS)).ok_or(Errno::EBADF)?, || {
+        AtomicPtr::new(ptr::null_mut())
+    })?;
+    let leaf = grow(middle.get((index >> BITS) % FAN).ok_or(Errno::EBADF)?, || AtomicU64::new(0))?;
+    // Release: pairs with `holders_until_now`.
+    let serial = SERIAL.fetch_add(1, Ordering::Release);
+    if let Some(word) = leaf.get(index % FAN) {
+        word.store(serial << 1 | held, Ordering::Relaxed);
+    }
+    Ok(serial)
+}
+
+/// Ends a hold. `false`: somebody else holds the number by now, or nobody.
+pub(super) fn release(number: Descriptor, serial: u64) -> bool {
+    let (held, over) = (serial << 1 | HELD, serial << 1);
+    word(number).is_some_and(|word| {
+        word.compare_exchange(held, over, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    })
+}
+
+/// Is the number kept by this holder, and still what was made?
+pub(super) fn is_held_by(number: Descriptor, serial: u64) -> bool {
+    let word = word(number).map(|word| word.load(Ordering::Relaxed));
+    word == Some(serial << 1 | HELD) && bears(number, Mark::Private)
+}
+
+/// Does the library keep this number for itself? Async-signal-safe.
+pub(crate) fn is_kept(number: Descriptor) -> bool {
+    let held = word(number).is_some_and(|word| word.load(Ordering::Relaxed) & HELD != 0);
+    held && bears(number, Mark::Private)
+}
+
+// The words are Relaxed: nothing but themselves is published by them. The levels
+// are, and so are loaded with Acquire, which pairs with the Release in `grow`.
+
+#[inline]
+fn word(number: Descriptor) -> Option<&'static AtomicU64> {
+    let index = usize::try_from(number).ok()?;
+    let middle = level(TABLE.get(index >> (2 * BITS))?)?;
+    let leaf = level(middle.get((index >> BITS) % FAN)?)?;
+    leaf.get(index % FAN)
+}
+
+#[inline]
+fn level<T>(cell: &AtomicPtr<T>) -> Option<&'static T> {
+    // SAFETY: null, or a level that `grow` made and nobody frees.
+    unsafe { cell.load(Ordering::Acquire).as_ref() }
+}
+
+/// The level below, made if it is not there. Whoever is first at the cell wins:
+/// no lock, for a forked child may find its holder missing.
+fn grow<T>(cell: &AtomicPtr<[T; FAN]>, fill: impl FnMut() -> T) -> Result<&'static [T; FAN]> {
+    if let Some(level) = level(cell) {
+        return Ok(level);
+    }
+    let mut items = Vec::new();
+    items.try_reserve_exact(FAN).map_err(|_| Errno::ENOMEM)?;
+    items.resize_with(FAN, fill);
+    let made: Box<[T; FAN]> = items.into_boxed_slice().try_into().map_err(|_| Errno::ENOMEM)?;
+    let made = Box::into_raw(made);
+    match cell.compare_exchange(ptr::null_mut(), made, Ordering::Release, Ordering::Acquire) {
+        // SAFETY: it is the cell's now, and nobody frees it.
+        Ok(_) => Ok(unsafe { &*made }),
+        Err(winner) => {
+            // SAFETY: made above, and nobody else has seen it.
+            drop(unsafe { Box::from_raw(made) });
+            // SAFETY: not null, so a level that nobody frees.
+            Ok(unsafe { &*winner })
+        }
+    }
+}
+
+/// Calls `each` with every number that was written down, and its word. Takes no
+/// lock and no memory.
+fn for_each(mut each: impl FnMut(Descriptor, &AtomicU64)) {
+    for (high, middle) in TABLE.iter().enumerate() {
+        let Some(middle) = level(middle) else { continue };
+        for (low, leaf) in middle.iter().enumerate() {
+            let Some(leaf) = level(leaf) else { continue };
+            for (last, word) in leaf.iter().enumerate() {
+                if word.load(Ordering::Relaxed) != 0 {
+                    each(((high << (2 * BITS)) | (low << BITS) | last) as Descriptor, word);
+                }
+            }
+        }
+    }
+}
+
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+static DONE: AtomicU64 = AtomicU64::new(0);
+/// What BEGUN was before the last fork, if all was done then; see [`quiet`].
+static QUIET: AtomicU64 = AtomicU64::new(0);
+
+/// BEGUN together with the thread that forks, which a child is in its parent:
+/// another thread that forks at the same time notes something else.
+fn quiet(begun: u64) -> u64 {
+    // SAFETY: no arguments.
+    let thread = unsafe { libc::pthread_self() };
+    // An odd factor: so near numbers and near threads do not cancel out.
+    begun.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ thread as u64
+}
+
+/// A file of ours is being made, and not yet written down, as long as this
+/// lives.
+#[derive(Debug)]
+pub(crate) struct Busy(());
+
+impl Busy {
+    pub(crate) fn new() -> Busy {
+        // SeqCst, here and below: before the file is made, and after its number
+        // is written down.
+        BEGUN.fetch_add(1, Ordering::SeqCst);
+        Busy(())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        DONE.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Before a fork. Of two threads that fork at once one is forgotten here, and
+/// its child looks closer than it must.
+pub(super) extern "C" fn before_fork() {
+    // DONE first: it never is ahead, so if they are the same now, there was a
+    // moment at which nobody was busy.
+    let done = DONE.load(Ordering::SeqCst);
+    let begun = BEGUN.load(Ordering::SeqCst);
+    QUIET.store(if begun == done { quiet(begun) } else { 0 }, Ordering::SeqCst);
+}
+
+/// In a forked child, in the handler: closes everything that the parent keeps,
+/// and its queues. Async-signal-safe: the child has one thread, and all that is
+/// in the table is the parent's.
+pub(crate) fn disown_in_handler() {
+    let begun = BEGUN.load(Ordering::SeqCst);
+    DONE.store(begun, Ordering::SeqCst);
+    disown_below(u64::MAX, true);
+    if QUIET.load(Ordering::SeqCst) == quiet(begun) {
+        return;
+    }
+    // If the list cannot be had, what another thread was making stays open
+    // until exec.
+    let _ = list_own(&mut |number| {
+        if bears(number, Mark::Private) || bears(number, Mark::Queue) {
+            shut(number);
+        }
+    });
+}
+
+/// Those who keep numbers at one moment, and those before them.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Holders(u64);
+
+/// Who sees after this call that its process has nothing of its own, knows that
+/// all of them are of the process that forked it.
+pub(crate) fn holders_until_now() -> Holders {
+    // Acquire: whoever sees a holder also sees what made it possible.
+    Holders(SERIAL.load(Ordering::Acquire))
+}
+
+/// In a child whose fork ran no handler: closes what they keep, and their
+/// `queues`. Others may make their own meanwhile.
+pub(crate) fn disown(holders: Holders, queues: bool) {
+    disown_below(holders.0, queues);
+}
+
+fn disown_below(first: u64, queues: bool) {
+    for_each(|number, word| {
+        let seen = word.load(Ordering::Relaxed);
+        // Of two that do this at once one has the word.
+        let taken = seen >> 1 < first
+            && word.compare_exchange(seen, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if taken && (bears(number, Mark::Private) || queues && bears(number, Mark::Queue)) {
+            shut(number);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_later_holder_has_the_number() {
+        // Of a level that no other test comes to.
+        let number = 1 << 21;
+        let first = hold(number).unwrap();
+        let second = hold(number).unwrap();
+        assert_ne!(first, second);
+        assert!(!release(number, first));
+        let mut seen = Vec::new();
+        for_each(|number, word| seen.push((number, word.load(Ordering::Relaxed))));
+        assert!(seen.contains(&(number, second << 1 | HELD)));
+        assert!(!is_held_by(number, second), "it is not open");
+        assert!(release(number, second));
+        assert!(!release(number, second));
+        let mut written_down = false;
+        for_each(|seen, _| written_down |= seen == number);
+        assert!(written_down, "a forked child may have it");
+        assert_eq!(hold(-1), Err(Errno::EBADF));
+    }
+}

@@ -1,0 +1,756 @@
+/*
+ * What the preload library makes exact: a closed descriptor takes its knotes
+ * along at once, whoever keeps its file open; a closed queue lets nobody sleep.
+ */
+#include "io.h"
+
+#include <dirent.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+
+#define NEEDS_PRELOAD()                                                       \
+	do {                                                                  \
+		if (!has_preload())                                           \
+			SKIP("for the preload library");                      \
+	} while (0)
+
+#define READ_ADD(kq, fd, flags)                                               \
+	CHANGE(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), 0, 0,      \
+	    UDATA(3))
+#define EXPECT_READ(kq, fd, flags, data)                                      \
+	EXPECT(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), 0, data,   \
+	    UDATA(3))
+#define READ_DELETE(kq, fd)                                                   \
+	change(kq, (uintptr_t)(fd), EVFILT_READ, EV_DELETE, 0, 0, NULL)
+#define EXPECT_QUIET(kq)                                                      \
+	do {                                                                  \
+		expect_none(kq);                                              \
+		CHECK(!readable(kq));                                         \
+	} while (0)
+
+/* A readable socket, watched in kq; `other` keeps its file open. */
+static void
+watch_a_copied_socket(int kq, unsigned flags, int fds[2], int *other)
+{
+	unix_pair(fds);
+	*other = fcntl(fds[0], F_DUPFD_CLOEXEC, 100);
+	CHECK(*other >= 100);
+	READ_ADD(kq, fds[0], flags);
+	put(fds[1], 1);
+	CHECK(readable(kq));
+}
+
+static void
+end_copy(int fds[2], int other)
+{
+	CHECK_EQ(close(fds[1]), 0);
+	CHECK_EQ(close(other), 0);
+}
+
+/* Closes fd, without reading what is in it. */
+typedef void closing_fn(int fd);
+
+static void
+by_close(int fd)
+{
+	CHECK_EQ(close(fd), 0);
+}
+
+static void
+by_close_range(int fd)
+{
+	CHECK_EQ(close_range((unsigned)fd, (unsigned)fd, 0), 0);
+}
+
+static void
+by_dup2(int fd)
+{
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	CHECK(null >= 0);
+	CHECK_EQ(dup2(null, fd), fd);
+	CHECK_EQ(close(null), 0);
+	CHECK_EQ(close(fd), 0);
+}
+
+static void
+by_dup3(int fd)
+{
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	CHECK(null >= 0);
+	CHECK_EQ(dup3(null, fd, O_CLOEXEC), fd);
+	CHECK_EQ(close(null), 0);
+	CHECK_EQ(close(fd), 0);
+}
+
+static void
+by_fclose(int fd)
+{
+	FILE *f = fdopen(fd, "r");
+	CHECK(f != NULL);
+	CHECK_EQ(fclose(f), 0);
+}
+
+static void
+by_freopen(int fd)
+{
+	FILE *f = fdopen(fd, "r");
+	CHECK(f != NULL);
+	CHECK(freopen("/dev/null", "r", f) != NULL);
+	CHECK_EQ(fclose(f), 0);
+}
+
+static closing_fn *const ways[] = {by_close, by_close_range, by_dup2, by_dup3,
+    by_fclose, by_freopen};
+#define WAYS (sizeof ways / sizeof ways[0])
+
+TEST(closed_though_a_dup_lives_is_silent_in_every_queue_whatever_closes_it)
+{
+	static const unsigned modes[] = {0, EV_CLEAR, EV_ONESHOT, EV_DISPATCH};
+	size_t i, j;
+	NEEDS_PRELOAD();
+	for (i = 0; i < WAYS; i++)
+		for (j = 0; j < 4; j++) {
+			int fds[2], other, kq = new_queue(), kq2 = new_queue();
+			watch_a_copied_socket(kq, modes[j], fds, &other);
+			READ_ADD(kq2, fds[0], modes[j]);
+			ways[i](fds[0]);
+			/* At once, before any call of the library. */
+			CHECK(!readable(kq));
+			CHECK(!readable(kq2));
+			EXPECT_QUIET(kq);
+			EXPECT_QUIET(kq2);
+			put(fds[1], 1);
+			EXPECT_QUIET(kq);
+			CHECK_FAILS(READ_DELETE(kq, fds[0]), EBADF);
+			end_copy(fds, other);
+			CHECK_EQ(close(kq), 0);
+			CHECK_EQ(close(kq2), 0);
+		}
+}
+
+TEST(closed_with_a_copy_in_a_child_is_silent)
+{
+	int fds[2], gate[2], kq = new_queue();
+	pid_t pid;
+	NEEDS_PRELOAD();
+	unix_pair(fds);
+	pipe_pair(gate);
+	READ_ADD(kq, fds[0], 0);
+	put(fds[1], 1);
+	pid = fork();
+	if (pid == 0) {
+		char c;
+		CHECK_EQ(close(gate[1]), 0);
+		CHECK_EQ(read(gate[0], &c, 1), 0);
+		_exit(0);
+	}
+	CHECK_EQ(close(fds[0]), 0);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(gate[1]), 0);
+	wait_child(pid);
+	CHECK_EQ(close(gate[0]), 0);
+	CHECK_EQ(close(fds[1]), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(closed_takes_every_filter_along)
+{
+	int fds[2], other, fd, kq = new_queue();
+	uintptr_t ident;
+	NEEDS_PRELOAD();
+	tcp_pair(fds);
+	ident = (uintptr_t)fds[0];
+	other = dup(fds[0]);
+	READ_ADD(kq, fds[0], 0);
+	CHANGE(kq, ident, EVFILT_WRITE, EV_ADD, 0, 0, NULL);
+	CHANGE(kq, ident, EVFILT_EXCEPT, EV_ADD, NOTE_OOB, 0, NULL);
+	CHECK_EQ(send(fds[1], "!", 1, MSG_OOB), 1);
+	CHECK(readable(kq));
+	CHECK_EQ(close(fds[0]), 0);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(dup2(other, fds[0]), fds[0]);
+	CHECK_FAILS(change(kq, ident, EVFILT_WRITE, EV_DELETE, 0, 0, NULL),
+	    ENOENT);
+	CHECK_FAILS(change(kq, ident, EVFILT_EXCEPT, EV_DELETE, 0, 0, NULL),
+	    ENOENT);
+	CHECK_FAILS(READ_DELETE(kq, fds[0]), ENOENT);
+	CHECK_EQ(close(other), 0);
+	close_pair(fds);
+
+	fd = nameless_file(10);
+	CHANGE(kq, (uintptr_t)fd, EVFILT_VNODE, EV_ADD, NOTE_ATTRIB, 0, NULL);
+	READ_ADD(kq, fd, 0);
+	CHECK_EQ(fchmod(fd, 0600), 0);
+	CHECK((other = dup(fd)) >= 0);
+	CHECK_EQ(close(fd), 0);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(dup2(other, fd), fd);
+	CHECK_FAILS(change(kq, (uintptr_t)fd, EVFILT_VNODE, EV_DELETE, 0, 0,
+	    NULL), ENOENT);
+	CHECK_FAILS(READ_DELETE(kq, fd), ENOENT);
+	CHECK_EQ(close(other), 0);
+	CHECK_EQ(close(fd), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(file_that_comes_back_to_its_number_has_no_knote)
+{
+	char path[SCRATCH_PATH];
+	int fds[2], other, fd, kq = new_queue();
+	NEEDS_PRELOAD();
+	unix_pair(fds);
+	READ_ADD(kq, fds[0], EV_CLEAR);
+	other = dup(fds[0]);
+	CHECK_EQ(close(fds[0]), 0);
+	CHECK_EQ(dup2(other, fds[0]), fds[0]);
+	put(fds[1], 2);
+	EXPECT_QUIET(kq);
+	CHECK_FAILS(READ_DELETE(kq, fds[0]), ENOENT);
+	/* A new one, with a mode of its own. */
+	READ_ADD(kq, fds[0], 0);
+	EXPECT_READ(kq, fds[0], 0, 2);
+	EXPECT_READ(kq, fds[0], 0, 2);
+	CHECK_EQ(close(other), 0);
+	close_pair(fds);
+	EXPECT_QUIET(kq);
+
+	fd = scratch_file(path, 10);
+	READ_ADD(kq, fd, EV_CLEAR);
+	EXPECT_READ(kq, fd, EV_CLEAR, 10);
+	CHECK_EQ(close(fd), 0);
+	CHECK_EQ(open(path, O_RDWR | O_CLOEXEC), fd);
+	CHECK_EQ(pwrite(fd, "abc", 3, 10), 3);
+	expect_none(kq);
+	CHECK_FAILS(READ_DELETE(kq, fd), ENOENT);
+	CHECK_EQ(close(fd), 0);
+	CHECK_EQ(unlink(path), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(next_file_on_the_number_is_not_told_of)
+{
+	int fds[2], next[2], other, kq = new_queue();
+	NEEDS_PRELOAD();
+	watch_a_copied_socket(kq, 0, fds, &other);
+	CHECK_EQ(close(fds[0]), 0);
+	unix_pair(next);
+	CHECK_EQ(next[0], fds[0]);
+	put(next[1], 5);
+	EXPECT_QUIET(kq);
+	end_copy(fds, other);
+	close_pair(next);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* More than a queue has room to write down before it looks. */
+TEST(thousands_closed_between_two_looks_hide_nothing)
+{
+	enum { MANY = 2000 };
+	static int fds[MANY][2], other[MANY];
+	struct rlimit limit;
+	int live[2], i, kq = new_queue();
+	NEEDS_PRELOAD();
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = limit.rlim_max;
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	for (i = 0; i < MANY; i++) {
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds[i]) == -1)
+			SKIP("too few descriptors");
+		CHECK((other[i] = dup(fds[i][0])) >= 0);
+		READ_ADD(kq, fds[i][0], 0);
+		CHANGE(kq, (uintptr_t)fds[i][0], EVFILT_WRITE, EV_ADD, 0, 0,
+		    NULL);
+		put(fds[i][1], 1);
+	}
+	unix_pair(live);
+	READ_ADD(kq, live[0], 0);
+	put(live[1], 1);
+	for (i = 0; i < MANY; i++)
+		CHECK_EQ(close(fds[i][0]), 0);
+	EXPECT_READ(kq, live[0], 0, 1);
+	take(live[0], 1);
+	EXPECT_QUIET(kq);
+	/* Each number starts clean, the last as the first. */
+	for (i = 0; i < MANY; i++) {
+		CHECK_EQ(dup2(other[i], fds[i][0]), fds[i][0]);
+		CHECK_FAILS(READ_DELETE(kq, fds[i][0]), ENOENT);
+		CHECK_EQ(close(fds[i][0]), 0);
+		end_copy(fds[i], other[i]);
+	}
+	close_pair(live);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(folder_and_pipe_streams_that_are_closed_take_their_knotes_along)
+{
+	struct kevent k;
+	DIR *dir = opendir("/proc/self");
+	FILE *f = popen("exec sleep 1000 & echo $!; exit 0", "r");
+	int fd, kq = new_queue(), pid, other;
+	NEEDS_PRELOAD();
+	CHECK(dir != NULL && f != NULL);
+	CHECK_EQ(fscanf(f, "%d", &pid), 1);
+	fd = fileno(f);
+	other = dup(fd);
+	READ_ADD(kq, fd, 0);
+	CHECK_EQ(pclose(f), 0);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	CHECK_FAILS(READ_DELETE(kq, fd), EBADF);
+	CHECK_EQ(close(other), 0);
+	fd = dirfd(dir);
+	EV_SET(&k, fd, EVFILT_VNODE, EV_ADD, NOTE_ATTRIB, 0, NULL);
+	CHECK_EQ(kevent(kq, &k, 1, NULL, 0, NULL), 0);
+	CHECK_EQ(closedir(dir), 0);
+	CHECK_EQ(open("/proc/self", O_RDONLY | O_CLOEXEC), fd);
+	k.flags = EV_DELETE;
+	CHECK_FAILS(kevent(kq, &k, 1, NULL, 0, NULL), ENOENT);
+	CHECK_EQ(close(fd), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* Closed queues */
+
+struct ended {
+	pthread_t thread;
+	_Atomic(pid_t) tid;
+	int kq, result, error;
+	const struct timespec *timeout;
+};
+
+static void *
+ended_main(void *arg)
+{
+	struct ended *e = arg;
+	struct kevent k;
+	atomic_store(&e->tid, (pid_t)syscall(SYS_gettid));
+	e->result = kevent(e->kq, NULL, 0, &k, 1, e->timeout);
+	e->error = errno;
+	return NULL;
+}
+
+static void
+ended_start(struct ended *e, int kq, const struct timespec *timeout)
+{
+	memset(e, 0, sizeof *e);
+	e->kq = kq;
+	e->timeout = timeout;
+	CHECK_EQ(pthread_create(&e->thread, NULL, ended_main, e), 0);
+	WAIT_FOR(is_asleep(atomic_load(&e->tid)));
+}
+
+static void
+ended_join(struct ended *e)
+{
+	CHECK_EQ(pthread_join(e->thread, NULL), 0);
+	CHECK_EQ(e->result, -1);
+	CHECK_EQ(e->error, EBADF);
+}
+
+static closing_fn *const queue_ways[] = {by_close, by_close_range, by_dup2,
+    by_dup3};
+
+TEST(closing_a_queue_ends_every_wait_with_ebadf)
+{
+	enum { SLEEPERS = 8 };
+	struct timespec hour = {3600, 0};
+	size_t way;
+	NEEDS_PRELOAD();
+	for (way = 0; way < 4; way++) {
+		struct ended e[SLEEPERS];
+		int i, fds[2], kq = new_queue();
+		unix_pair(fds);
+		READ_ADD(kq, fds[0], EV_CLEAR);
+		CHANGE(kq, 1, EVFILT_TIMER, EV_ADD, 0, 3600000, NULL);
+		for (i = 0; i < SLEEPERS; i++)
+			ended_start(&e[i], kq, i % 2 ? &hour : NULL);
+		queue_ways[way](kq);
+		for (i = 0; i < SLEEPERS; i++)
+			ended_join(&e[i]);
+		CHECK_FAILS(kevent(kq, NULL, 0, NULL, 0, NULL), EBADF);
+		close_pair(fds);
+	}
+}
+
+/* While its threads come and go, and events with them. */
+TEST(closing_a_busy_queue_ends_every_wait_with_ebadf)
+{
+	enum { SLEEPERS = 4, ROUNDS = 300 };
+	int round;
+	NEEDS_PRELOAD();
+	for (round = 0; round < ROUNDS; round++) {
+		struct ended e[SLEEPERS];
+		int i, kq = new_queue();
+		memset(e, 0, sizeof e);
+		for (i = 0; i < SLEEPERS; i++) {
+			e[i].kq = kq;
+			CHECK_EQ(pthread_create(&e[i].thread, NULL, ended_main,
+			    &e[i]), 0);
+		}
+		for (i = 0; i < SLEEPERS; i++)
+			WAIT_FOR(atomic_load(&e[i].tid) != 0);
+		if (round % 3 == 0)
+			WAIT_FOR(is_asleep(atomic_load(&e[0].tid)));
+		CHECK_EQ(close(kq), 0);
+		for (i = 0; i < SLEEPERS; i++)
+			ended_join(&e[i]);
+	}
+}
+
+TEST(queue_that_lives_on_by_a_dup_loses_nothing)
+{
+	struct ended gone[2];
+	struct sleeper stays;
+	int fds[2], pending[2], copy, round, kq;
+	NEEDS_PRELOAD();
+	for (round = 0; round < 20; round++) {
+		kq = new_queue();
+		copy = dup(kq);
+		unix_pair(fds);
+		unix_pair(pending);
+		READ_ADD(kq, fds[0], EV_CLEAR);
+		ended_start(&gone[0], kq, NULL);
+		ended_start(&gone[1], kq, NULL);
+		sleeper_start(&stays, copy);
+		CHECK_EQ(close(kq), 0);
+		ended_join(&gone[0]);
+		ended_join(&gone[1]);
+		/* Who waits by the dup waits on, and gets the next event. */
+		put(fds[1], 2);
+		CHECK_KEV(sleeper_join(&stays), (uintptr_t)fds[0], EVFILT_READ,
+		    EV_ADD | EV_CLEAR, 0, 2, UDATA(3));
+		EXPECT_QUIET(copy);
+		READ_ADD(copy, pending[0], EV_CLEAR);
+		put(pending[1], 1);
+		EXPECT_READ(copy, pending[0], EV_CLEAR, 1);
+		EXPECT_QUIET(copy);
+		CHECK_EQ(close(copy), 0);
+		close_pair(fds);
+		close_pair(pending);
+	}
+}
+
+TEST(number_of_a_closed_queue_is_at_once_what_it_is_now)
+{
+	struct epoll_event ee = {.events = EPOLLIN | EPOLLET};
+	struct kevent k;
+	int ep, fds[2], kq = new_queue();
+	NEEDS_PRELOAD();
+	CHANGE(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+	CHECK_EQ(close(kq), 0);
+	ep = epoll_create1(EPOLL_CLOEXEC);
+	CHECK_EQ(ep, kq);
+	unix_pair(fds);
+	put(fds[1], 1);
+	CHECK_EQ(epoll_ctl(ep, EPOLL_CTL_ADD, fds[0], &ee), 0);
+	CHECK_FAILS(kevent(ep, NULL, 0, &k, 1, NULL), EINVAL);
+	/* Its edge has not been taken. */
+	CHECK_EQ(epoll_wait(ep, &ee, 1, 0), 1);
+	CHECK_EQ(close(ep), 0);
+	close_pair(fds);
+}
+
+TEST(closed_queue_leaves_the_queue_around_it)
+{
+	int inner = new_queue(), outer = new_queue(), copy = dup(inner);
+	NEEDS_PRELOAD();
+	CHANGE(inner, 1, EVFILT_USER, EV_ADD, 0, 0, NULL);
+	READ_ADD(outer, inner, 0);
+	CHANGE(inner, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+	EXPECT_READ(outer, inner, 0, 1);
+	CHECK_EQ(close(inner), 0);
+	EXPECT_QUIET(outer);
+	CHECK(readable(copy));
+	CHECK_EQ(close(copy), 0);
+	CHECK_EQ(close(outer), 0);
+}
+
+/* The library's own descriptors */
+
+TEST(private_descriptors_are_no_numbers_of_the_program)
+{
+	int fds[2], kq = new_queue(), fd, file;
+	struct kevent k;
+	NEEDS_PRELOAD();
+	unix_pair(fds);
+	READ_ADD(kq, fds[0], 0);
+	CHANGE(kq, (uintptr_t)fds[0], EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, 0,
+	    UDATA(4));
+	CHANGE(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+	for (fd = PRIVATE_FLOOR; fd < 1024; fd++)
+		CHECK_FAILS(close(fd), EBADF);
+	CHECK_EQ(close_range(PRIVATE_FLOOR, 1024, 0), 0);
+	CHECK_EQ(close_range(PRIVATE_FLOOR, ~0U, 0), 0);
+	/* Some other file, which goes. */
+	file = fcntl(fds[1], F_DUPFD_CLOEXEC, 2000);
+	if (file != -1) {
+		CHECK_EQ(close_range(PRIVATE_FLOOR, ~0U, 0), 0);
+		CHECK_FAILS(fcntl(file, F_GETFD), EBADF);
+	}
+	CHECK_EQ(next_event(kq).udata, UDATA(4));
+	put(fds[1], 1);
+	EXPECT_READ(kq, fds[0], 0, 1);
+	take(fds[0], 1);
+	CHANGE(kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+	CHECK_EQ(kevent(kq, NULL, 0, &k, 1, NULL), 1);
+	CHECK_EQ(k.filter, EVFILT_USER);
+	close_pair(fds);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(closing_all_from_a_number_on_closes_all_but_these)
+{
+	NEEDS_PRELOAD();
+	IN_CHILD({
+		int fds[2], more[2], kq = new_queue();
+		unix_pair(fds);
+		unix_pair(more);
+		READ_ADD(kq, fds[0], 0);
+		READ_ADD(kq, more[0], 0);
+		put(fds[1], 1);
+		put(more[1], 1);
+		closefrom(more[0]);
+		CHECK_FAILS(fcntl(more[0], F_GETFD), EBADF);
+		CHECK_FAILS(fcntl(more[1], F_GETFD), EBADF);
+		EXPECT_READ(kq, fds[0], 0, 1);
+		take(fds[0], 1);
+		EXPECT_QUIET(kq);
+	});
+}
+
+/* As the C library has it */
+
+TEST(results_and_errno_are_the_c_librarys)
+{
+	int fds[2], kq = new_queue(), other;
+	NEEDS_PRELOAD();
+	unix_pair(fds);
+	READ_ADD(kq, fds[0], 0);
+	put(fds[1], 1);
+	CHECK_FAILS(close(-1), EBADF);
+	CHECK_FAILS(close(1 << 30), EBADF);
+	CHECK_FAILS(close_range(5, 4, 0), EINVAL);
+	CHECK_FAILS(close_range(0, ~0U, 1 << 20), EINVAL);
+	/* What fails closes nothing. */
+	CHECK_FAILS(dup2(-1, fds[0]), EBADF);
+	CHECK_FAILS(dup2(1 << 20, fds[0]), EBADF);
+	CHECK_FAILS(dup3(fds[0], fds[0], 0), EINVAL);
+	CHECK_FAILS(dup3(fds[1], fds[0], 1), EINVAL);
+	CHECK_EQ(dup2(fds[0], fds[0]), fds[0]);
+	CHECK_EQ(close_range((unsigned)fds[0], (unsigned)fds[0],
+	    CLOSE_RANGE_CLOEXEC), 0);
+	EXPECT_READ(kq, fds[0], 0, 1);
+	/* What succeeds leaves errno alone. */
+	other = dup(fds[0]);
+	errno = 99;
+	CHECK_EQ(close(fds[0]), 0);
+	CHECK_EQ(errno, 99);
+	CHECK_EQ(dup2(other, fds[0]), fds[0]);
+	READ_ADD(kq, fds[0], 0);
+	errno = 99;
+	CHECK_EQ(dup2(other, fds[0]), fds[0]);
+	CHECK_EQ(errno, 99);
+	READ_ADD(kq, fds[0], 0);
+	CHECK_EQ(close_range((unsigned)fds[0], (unsigned)fds[0], 0), 0);
+	CHECK_EQ(errno, 99);
+	CHECK_FAILS(close(fds[0]), EBADF);
+	EXPECT_QUIET(kq);
+	end_copy(fds, other);
+	errno = 99;
+	CHECK_EQ(close(kq), 0);
+	CHECK_EQ(errno, 99);
+}
+
+struct cancelled {
+	int fd;
+};
+
+static void *
+cancelled_main(void *arg)
+{
+	struct cancelled *c = arg;
+	CHECK_EQ(pthread_cancel(pthread_self()), 0);
+	close(c->fd);
+	return NULL;
+}
+
+TEST(close_that_is_cancelled_has_closed_nothing)
+{
+	struct cancelled c;
+	int fds[2], kq = new_queue();
+	pthread_t thread;
+	void *result;
+	NEEDS_PRELOAD();
+	unix_pair(fds);
+	READ_ADD(kq, fds[0], 0);
+	put(fds[1], 1);
+	c.fd = fds[0];
+	CHECK_EQ(pthread_create(&thread, NULL, cancelled_main, &c), 0);
+	CHECK_EQ(pthread_join(thread, &result), 0);
+	CHECK(result == PTHREAD_CANCELED);
+	EXPECT_READ(kq, fds[0], 0, 1);
+	close_pair(fds);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* Children */
+
+TEST(vfork_child_that_closes_takes_nothing_from_its_parent)
+{
+	struct sleeper s;
+	int fds[2], kq = new_queue(), status;
+	pid_t pid;
+	NEEDS_PRELOAD();
+	unix_pair(fds);
+	READ_ADD(kq, fds[0], EV_CLEAR);
+	sleeper_start(&s, kq);
+	pid = vfork();
+	if (pid == 0) {
+		int fd;
+		dup2(fds[1], fds[0]);
+		for (fd = 3; fd < 400; fd++)
+			close(fd);
+		close_range(3, ~0U, 0);
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	put(fds[1], 2);
+	CHECK_KEV(sleeper_join(&s), (uintptr_t)fds[0], EVFILT_READ,
+	    EV_ADD | EV_CLEAR, 0, 2, UDATA(3));
+	put(fds[1], 1);
+	EXPECT_READ(kq, fds[0], EV_CLEAR, 3);
+	close_pair(fds);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(forked_child_that_closes_takes_nothing_from_its_parent)
+{
+	int fds[2], kq = new_queue();
+	NEEDS_PRELOAD();
+	unix_pair(fds);
+	READ_ADD(kq, fds[0], 0);
+	put(fds[1], 1);
+	IN_CHILD({
+		int other, own = new_queue();
+		/* It has words of its own by now. */
+		READ_ADD(own, fds[0], 0);
+		other = dup(fds[0]);
+		CHECK_EQ(close(fds[0]), 0);
+		EXPECT_QUIET(own);
+		CHECK_EQ(close(other), 0);
+		CHECK_EQ(close(own), 0);
+	});
+	IN_CHILD(CHECK_EQ(close(fds[0]), 0));
+	EXPECT_READ(kq, fds[0], 0, 1);
+	EXPECT_READ(kq, fds[0], 0, 1);
+	close_pair(fds);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* A handler that closes on top of whatever the library is about. */
+
+static int handler_fds[2], handler_other;
+static atomic_int handled;
+
+static void
+close_in_handler(int sig)
+{
+	(void)sig;
+	/* The file lives on, and is put back under its number. */
+	if (close(handler_fds[0]) == 0 &&
+	    dup2(handler_other, handler_fds[0]) == handler_fds[0])
+		atomic_fetch_add(&handled, 1);
+}
+
+TEST(handlers_may_close_in_the_middle_of_any_call)
+{
+	enum { CLOSED = 2000 };
+	struct sigaction sa;
+	struct itimerval soon = {{0, 50}, {0, 50}}, never = {{0, 0}, {0, 0}};
+	struct kevent k[2], got[4];
+	int kq = new_queue(), n;
+	NEEDS_PRELOAD();
+	unix_pair(handler_fds);
+	CHECK((handler_other = dup(handler_fds[0])) >= 0);
+	put(handler_fds[1], 1);
+	memset(&sa, 0, sizeof sa);
+	sa.sa_handler = close_in_handler;
+	sa.sa_flags = SA_RESTART;
+	CHECK_EQ(sigaction(SIGALRM, &sa, NULL), 0);
+	CHECK_EQ(setitimer(ITIMER_REAL, &soon, NULL), 0);
+	while (atomic_load(&handled) < CLOSED) {
+		EV_SET(&k[0], handler_fds[0], EVFILT_READ, EV_ADD, 0, 0, NULL);
+		EV_SET(&k[1], handler_fds[0], EVFILT_WRITE, EV_ADD, 0, 0, NULL);
+		/* Just closed, and not yet back: EBADF. */
+		n = kevent(kq, k, 2, got, 4, &no_wait);
+		CHECK(n >= 0 || errno == EINTR || errno == EBADF);
+		n = kevent(kq, NULL, 0, got, 4, &no_wait);
+		CHECK(n >= 0 || errno == EINTR);
+		CHECK(n <= 2);
+	}
+	CHECK_EQ(setitimer(ITIMER_REAL, &never, NULL), 0);
+	CHECK_EQ(close(handler_fds[0]), 0);
+	EXPECT_QUIET(kq);
+	CHECK_FAILS(READ_DELETE(kq, handler_fds[0]), EBADF);
+	end_copy(handler_fds, handler_other);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* Threads that open, watch and close, all on the same few numbers. */
+
+struct churn {
+	pthread_t thread;
+	int kq;
+	atomic_int *stop;
+};
+
+static void *
+churn_main(void *arg)
+{
+	struct churn *c = arg;
+	struct kevent k, got[8];
+	while (!atomic_load(c->stop)) {
+		int fds[2], copy, n;
+		CHECK_EQ(pipe2(fds, O_CLOEXEC), 0);
+		copy = dup(fds[0]);
+		CHECK(copy >= 0);
+		CHECK_EQ(write(fds[1], "", 1), 1);
+		EV_SET(&k, fds[0], EVFILT_READ, EV_ADD, 0, 0, UDATA(fds[0]));
+		CHECK_EQ(kevent(c->kq, &k, 1, NULL, 0, NULL), 0);
+		n = kevent(c->kq, NULL, 0, got, 8, &no_wait);
+		CHECK(n >= 0);
+		CHECK_EQ(close(fds[0]), 0);
+		/* Its number may be another thread's by now. */
+		CHECK_EQ(close(copy), 0);
+		CHECK_EQ(close(fds[1]), 0);
+	}
+	return NULL;
+}
+
+TEST(threads_that_watch_and_close_leave_nothing)
+{
+	enum { THREADS = 4 };
+	struct churn c[THREADS];
+	atomic_int stop = 0;
+	int queues[2] = {new_queue(), new_queue()}, i;
+	NEEDS_PRELOAD();
+	for (i = 0; i < THREADS; i++) {
+		c[i].kq = queues[i % 2];
+		c[i].stop = &stop;
+		CHECK_EQ(pthread_create(&c[i].thread, NULL, churn_main, &c[i]),
+		    0);
+	}
+	usleep(500000);
+	atomic_store(&stop, 1);
+	for (i = 0; i < THREADS; i++)
+		CHECK_EQ(pthread_join(c[i].thread, NULL), 0);
+	for (i = 0; i < 2; i++) {
+		EXPECT_QUIET(queues[i]);
+		CHECK_EQ(close(queues[i]), 0);
+	}
+}

@@ -1,0 +1,404 @@
+/*
+ * What the preload library makes exact for EVFILT_SIGNAL: the application's
+ * dispositions lie over the hook and never in its place, are what is shown, and
+ * are what other programs inherit.
+ */
+#include "signals.h"
+
+#include <spawn.h>
+
+/* sigset() and its like are old, and there. */
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
+extern char **environ;
+
+#define NEEDS_PRELOAD()                                                       \
+	do {                                                                  \
+		if (!has_preload())                                           \
+			SKIP("for the preload library");                      \
+	} while (0)
+
+static void
+other_hit(int sig)
+{
+	(void)sig;
+	atomic_fetch_add(&hits, 100);
+}
+
+TEST(whoever_asks_is_shown_what_was_set)
+{
+	static void (*const handlers[])(int) = {SIG_DFL, SIG_IGN, hit};
+	struct sigaction sa, old, got;
+	int kq = open_queue(), i, j;
+	NEEDS_PRELOAD();
+	for (i = 0; i < 3; i++) {
+		handle(SIGUSR1, handlers[i], SA_NODEFER);
+		SIG_ADD(kq, SIGUSR1, 0);
+		CHECK(handler_of(SIGUSR1) == handlers[i]);
+		CHECK(kernel_handler_of(SIGUSR1) != handlers[i]);
+		for (j = 0; j < 3; j++) {
+			memset(&sa, 0, sizeof sa);
+			sa.sa_handler = handlers[j];
+			sa.sa_flags = SA_ONSTACK | SA_RESTART;
+			sigaddset(&sa.sa_mask, SIGHUP);
+			CHECK_EQ(sigaction(SIGUSR1, &sa, &old), 0);
+			CHECK(old.sa_handler == handlers[j ? j - 1 : i]);
+			CHECK_EQ(sigaction(SIGUSR1, NULL, &got), 0);
+			CHECK(got.sa_handler == handlers[j]);
+			CHECK_EQ(got.sa_flags & ~0x04000000,
+			    SA_ONSTACK | SA_RESTART);
+			CHECK_EQ(sigismember(&got.sa_mask, SIGHUP), 1);
+			CHECK_EQ(sigismember(&got.sa_mask, SIGINT), 0);
+			CHECK(kernel_handler_of(SIGUSR1) != handlers[j]);
+		}
+		SIG_CHANGE(kq, SIGUSR1, EV_DELETE);
+		CHECK(kernel_handler_of(SIGUSR1) == hit);
+	}
+	CHECK_FAILS(sigaction(SIGKILL, &sa, NULL), EINVAL);
+	CHECK_FAILS(sigaction(0, NULL, &sa), EINVAL);
+	CHECK_FAILS(sigaction(65, NULL, &sa), EINVAL);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(a_disposition_set_later_is_counted_from_the_first_signal)
+{
+	int kq = open_queue();
+	struct waiter w;
+	NEEDS_PRELOAD();
+	SIG_ADD(kq, SIGUSR1, 0);
+	handle(SIGUSR1, hit, 0);
+	send_me(SIGUSR1);
+	CHECK_EQ(hits, 1);
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	handle(SIGUSR1, SIG_IGN, 0);
+	send_me(SIGUSR1);
+	send_me(SIGUSR1);
+	EXPECT_ONLY(kq, SIGUSR1, 2);
+	/* And it wakes a thread that waits already. */
+	waiter_start(&w, kq, NULL);
+	handle(SIGUSR1, other_hit, 0);
+	send_me(SIGUSR1);
+	CHECK_EQ(waiter_event(&w).ident, SIGUSR1);
+	CHECK_EQ(hits, 101);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(every_function_that_sets_a_handler_leaves_the_hook)
+{
+	int kq = open_queue(), i;
+	NEEDS_PRELOAD();
+	SIG_ADD(kq, SIGUSR1, 0);
+	CHECK(signal(SIGUSR1, hit) == SIG_DFL);
+	CHECK(sigset(SIGUSR1, other_hit) == hit);
+	CHECK(sysv_signal(SIGUSR1, hit) == other_hit);
+	/* For one signal: after it the default, which is not tried here. */
+	send_me(SIGUSR1);
+	CHECK_EQ(hits, 1);
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	CHECK(handler_of(SIGUSR1) == SIG_DFL);
+	CHECK(ssignal(SIGUSR1, other_hit) == SIG_DFL);
+	CHECK_EQ(siginterrupt(SIGUSR1, 1), 0);
+	CHECK(handler_of(SIGUSR1) == other_hit);
+	CHECK(signal(SIGUSR1, hit) == other_hit);
+	for (i = 0; i < 2; i++) {
+		struct sigaction sa;
+		CHECK_EQ(sigaction(SIGUSR1, NULL, &sa), 0);
+		CHECK_EQ((sa.sa_flags & SA_RESTART) != 0, i);
+		send_me(SIGUSR1);
+		EXPECT_ONLY(kq, SIGUSR1, 1);
+		CHECK_EQ(siginterrupt(SIGUSR1, 0), 0);
+	}
+	CHECK_EQ(hits, 3);
+	CHECK_EQ(sigignore(SIGUSR1), 0);
+	send_me(SIGUSR1);
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	CHECK(sigset(SIGUSR1, SIG_HOLD) == SIG_IGN);
+	CHECK(is_blocked(SIGUSR1));
+	CHECK(sigset(SIGUSR1, hit) == SIG_HOLD);
+	CHECK(!is_blocked(SIGUSR1));
+	CHECK(signal(SIGUSR1, SIG_ERR) == SIG_ERR);
+	CHECK(handler_of(SIGUSR1) == hit);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* Under a storm from another process every signal that is handled counts. */
+TEST(no_signal_goes_uncounted_while_dispositions_change)
+{
+	enum { SIGNALS = 3000 };
+	int kq = open_queue(), told = 0;
+	pid_t pid;
+	struct kevent k;
+	NEEDS_PRELOAD();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
+	handle(SIGUSR1, hit, 0);
+	SIG_ADD(kq, SIGUSR1, 0);
+	pid = fork_child();
+	if (pid == 0) {
+		int i;
+		for (i = 0; i < SIGNALS; i++) {
+			CHECK_EQ(kill(getppid(), SIGUSR1), 0);
+			sched_yield();
+		}
+		_exit(0);
+	}
+	while (waitpid(pid, NULL, WNOHANG) == 0) {
+		handle(SIGUSR1, hit, SA_NODEFER);
+		handle(SIGUSR1, hit, 0);
+	}
+	while (kevent(kq, NULL, 0, &k, 1, &no_wait) == 1)
+		told += (int)k.data;
+	CHECK(hits > 0);
+	CHECK_EQ(told, hits);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* Both sides of a spawn set dispositions of the one process or the other. */
+TEST(a_vfork_child_sets_its_own_dispositions)
+{
+	int kq = open_queue();
+	pid_t pid;
+	NEEDS_PRELOAD();
+	handle(SIGUSR1, hit, 0);
+	SIG_ADD(kq, SIGUSR1, 0);
+	pid = vfork();
+	if (pid == 0) {
+		if (handler_of(SIGUSR1) != hit)
+			_exit(1);
+		signal(SIGUSR1, SIG_DFL);
+		_exit(handler_of(SIGUSR1) == SIG_DFL ? 0 : 2);
+	}
+	expect_exit(pid, 0);
+	CHECK(handler_of(SIGUSR1) == hit);
+	send_me(SIGUSR1);
+	CHECK_EQ(hits, 1);
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* What is inherited: SIGUSR1 is ignored and watched, SIGUSR2 is handled. */
+
+#define SCRIPT "exec grep -h SigIgn: /proc/self/status"
+
+static void
+expect_ignored(const char *line)
+{
+	const char *mask = strstr(line, "SigIgn:");
+	unsigned long long set;
+	CHECK(mask != NULL);
+	set = strtoull(mask + 7, NULL, 16);
+	CHECK_EQ(set >> (SIGUSR1 - 1) & 1, 1);
+	CHECK_EQ(set >> (SIGUSR2 - 1) & 1, 0);
+}
+
+static int ends[2];
+
+static void
+read_line(pid_t pid)
+{
+	char line[256];
+	ssize_t n;
+	expect_exit(pid, 0);
+	n = read(ends[0], line, sizeof line - 1);
+	CHECK(n > 0);
+	line[n] = '\0';
+	expect_ignored(line);
+}
+
+static int
+watch_what_is_ignored(void)
+{
+	int kq = open_queue();
+	handle(SIGUSR1, SIG_IGN, 0);
+	handle(SIGUSR2, hit, 0);
+	SIG_ADD(kq, SIGUSR1, 0);
+	SIG_ADD(kq, SIGUSR2, 0);
+	CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+	return kq;
+}
+
+static void
+end_watch(int kq)
+{
+	CHECK(kernel_handler_of(SIGUSR1) != SIG_IGN);
+	CHECK(handler_of(SIGUSR1) == SIG_IGN);
+	send_me(SIGUSR1);
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	CHECK_EQ(close(ends[0]), 0);
+	CHECK_EQ(close(ends[1]), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(what_is_spawned_inherits_an_ignored_signal)
+{
+	char *argv[] = {(char *)"sh", (char *)"-c", (char *)SCRIPT, NULL};
+	posix_spawn_file_actions_t actions;
+	int kq;
+	pid_t pid;
+	NEEDS_PRELOAD();
+	kq = watch_what_is_ignored();
+	CHECK_EQ(posix_spawn_file_actions_init(&actions), 0);
+	CHECK_EQ(posix_spawn_file_actions_adddup2(&actions, ends[1], 1), 0);
+	CHECK_EQ(posix_spawn(&pid, "/bin/sh", &actions, NULL, argv, environ), 0);
+	read_line(pid);
+	CHECK_EQ(posix_spawnp(&pid, "sh", &actions, NULL, argv, environ), 0);
+	read_line(pid);
+	CHECK_EQ(posix_spawn(&pid, "/nowhere", &actions, NULL, argv, environ),
+	    ENOENT);
+	CHECK_EQ(posix_spawn_file_actions_destroy(&actions), 0);
+	end_watch(kq);
+}
+
+TEST(what_popen_and_system_run_inherits_an_ignored_signal)
+{
+	char line[256], command[128];
+	FILE *f;
+	int kq;
+	ssize_t n;
+	NEEDS_PRELOAD();
+	kq = watch_what_is_ignored();
+	f = popen(SCRIPT, "r");
+	CHECK(f != NULL);
+	CHECK(fgets(line, sizeof line, f) != NULL);
+	CHECK_EQ(pclose(f), 0);
+	expect_ignored(line);
+	CHECK_EQ(fcntl(ends[1], F_SETFD, 0), 0);
+	snprintf(command, sizeof command, SCRIPT " >&%d", ends[1]);
+	CHECK_EQ(system(command), 0);
+	n = read(ends[0], line, sizeof line - 1);
+	CHECK(n > 0);
+	line[n] = '\0';
+	expect_ignored(line);
+	CHECK_EQ(system("exit 3"), 3 << 8);
+	CHECK_EQ(system("kill -TERM $$"), SIGTERM);
+	CHECK(system(NULL) != 0);
+	CHECK(!is_blocked(SIGCHLD));
+	CHECK(handler_of(SIGINT) == SIG_DFL);
+	end_watch(kq);
+}
+
+/* system() gives SIGINT and SIGQUIT to its command alone, hooked or not. */
+TEST(system_holds_the_signals_of_the_terminal)
+{
+	struct kevent k;
+	int kq = open_queue();
+	NEEDS_PRELOAD();
+	handle(SIGUSR1, SIG_IGN, 0);
+	SIG_ADD(kq, SIGUSR1, 0);
+	handle(SIGINT, hit, 0);
+	CHECK_EQ(system("kill -INT $PPID"), 0);
+	CHECK_EQ(hits, 0);
+	CHECK_EQ(system("kill -INT $$"), SIGINT);
+	SIG_ADD(kq, SIGINT, 0);
+	CHECK_EQ(system("kill -INT $PPID"), 0);
+	CHECK_EQ(hits, 0);
+	send_me(SIGINT);
+	CHECK_EQ(hits, 1);
+	/* What is ignored meanwhile counts, but while it was being spawned. */
+	k = next_event(kq);
+	CHECK_EQ(k.ident, SIGINT);
+	CHECK(k.data == 1 || k.data == 2);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+}
+
+static void
+exec_by(int which)
+{
+	char *argv[] = {(char *)"sh", (char *)"-c", (char *)SCRIPT, NULL};
+	int fd;
+	switch (which) {
+	case 0: execv("/bin/sh", argv); break;
+	case 1: execvp("sh", argv); break;
+	case 2: execve("/bin/sh", argv, environ); break;
+	case 3: execvpe("sh", argv, environ); break;
+	case 4: execl("/bin/sh", "sh", "-c", SCRIPT, (char *)NULL); break;
+	case 5: execlp("sh", "sh", "-c", SCRIPT, (char *)NULL); break;
+	case 6: execle("/bin/sh", "sh", "-c", SCRIPT, (char *)NULL, environ);
+		break;
+	case 7:
+		/* More arguments than there are registers for them. */
+		execl("/bin/sh", "sh", "-c", "shift 7; test $1 = h && " SCRIPT,
+		    "-", "a", "b", "c", "d", "e", "f", "g", "h", (char *)NULL);
+		break;
+	case 8:
+		fd = open("/bin/sh", O_RDONLY | O_CLOEXEC);
+		fexecve(fd, argv, environ);
+		break;
+	case 9:
+		execveat(AT_FDCWD, "/bin/sh", argv, environ, 0);
+		break;
+	}
+}
+
+TEST(what_is_run_after_vfork_inherits_an_ignored_signal)
+{
+	int kq, which;
+	NEEDS_PRELOAD();
+	kq = watch_what_is_ignored();
+	for (which = 0; which < 10; which++) {
+		pid_t pid = vfork();
+		if (pid == 0) {
+			dup2(ends[1], 1);
+			exec_by(which);
+			_exit(9);
+		}
+		read_line(pid);
+		CHECK(kernel_handler_of(SIGUSR1) != SIG_IGN);
+	}
+	end_watch(kq);
+}
+
+TEST(an_exec_that_fails_leaves_the_signals_watched)
+{
+	char *argv[] = {(char *)"x", NULL};
+	int kq;
+	NEEDS_PRELOAD();
+	kq = watch_what_is_ignored();
+	CHECK_FAILS(execv("/nowhere", argv), ENOENT);
+	CHECK_FAILS(execvp("no such program", argv), ENOENT);
+	CHECK_FAILS(execve("/", argv, environ), EACCES);
+	end_watch(kq);
+	/* One with a list is found out by the next wait. */
+	kq = watch_what_is_ignored();
+	CHECK_FAILS(execl("/nowhere", "x", (char *)NULL), ENOENT);
+	EXPECT_QUIET(kq);
+	end_watch(kq);
+}
+
+struct spawner {
+	pthread_t thread;
+	int rounds;
+};
+
+static void *
+spawner_main(void *arg)
+{
+	char *argv[] = {(char *)"sh", (char *)"-c",
+	    (char *)"grep -q 'SigIgn:.*[2367abef]..$' /proc/self/status", NULL};
+	struct spawner *s = arg;
+	int i;
+	for (i = 0; i < s->rounds; i++) {
+		pid_t pid;
+		CHECK_EQ(posix_spawn(&pid, "/bin/sh", NULL, NULL, argv, environ),
+		    0);
+		expect_exit(pid, 0);
+	}
+	return NULL;
+}
+
+TEST(threads_may_spawn_at_once)
+{
+	enum { THREADS = 4 };
+	struct spawner s[THREADS];
+	int kq, i;
+	NEEDS_PRELOAD();
+	kq = watch_what_is_ignored();
+	for (i = 0; i < THREADS; i++) {
+		s[i].rounds = 25;
+		CHECK_EQ(pthread_create(&s[i].thread, NULL, spawner_main, &s[i]),
+		    0);
+	}
+	for (i = 0; i < THREADS; i++)
+		CHECK_EQ(pthread_join(s[i].thread, NULL), 0);
+	end_watch(kq);
+}
