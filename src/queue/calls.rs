@@ -11,7 +11,9 @@
 //!
 //! Order: whoever calls writes the matter first and the bit then; whoever
 //! answers takes the bits first and the matters then. So nothing stays here
-//! that no bit tells of.
+//! that no bit tells of. And a number's life is ended before it is written here,
+//! and looked at after it was taken out; every write here is a Release that the
+//! taker's Acquire pairs with, so it sees the life ended.
 
 #![forbid(unsafe_code)]
 
@@ -45,10 +47,10 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) const fn new() -> Calls {
+    pub(super) fn new() -> Calls {
         Calls {
             bits: AtomicU32::new(0),
-            lost: [const { AtomicI32::new(EMPTY) }; PLACES],
+            lost: core::array::from_fn(|_| AtomicI32::new(EMPTY)),
             more: AtomicBool::new(false),
             closed: AtomicI32::new(EMPTY),
             at: AtomicU64::new(0),
@@ -65,8 +67,13 @@ impl Calls {
     /// A watched number is about to be closed. Async-signal-safe.
     pub(super) fn lose(&self, number: Descriptor) {
         let take = |place: &AtomicI32| {
-            let taken = place.compare_exchange(EMPTY, number, Ordering::AcqRel, Ordering::Acquire);
-            taken.is_ok() || taken == Err(number)
+            let put = |over| {
+                place.compare_exchange(over, number, Ordering::AcqRel, Ordering::Acquire).is_ok()
+            };
+            // Written even where it stands already: so whoever takes it out next
+            // sees what was before this call, not only before the one that put
+            // it there.
+            put(EMPTY) || put(number)
         };
         if !self.lost.iter().any(take) {
             self.more.store(true, Ordering::Release);
