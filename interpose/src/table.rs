@@ -14,7 +14,8 @@ pub struct Table {
     words: *const AtomicU64,
     count: usize,
     mask: u64,
-    closing: extern "C" fn(c_int, c_int) -> c_int,
+    closing: extern "C" fn(c_int, c_int, c_int) -> c_int,
+    closed: extern "C" fn(c_int),
     next: extern "C" fn(c_int) -> c_int,
     action: extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int,
     leave: extern "C" fn(c_int) -> u64,
@@ -93,18 +94,39 @@ pub(crate) enum Fate {
     Stays,
 }
 
-/// Tells that a number is about to be closed; or, if `replaced`, to be another
-/// file.
-pub(crate) fn tell(number: c_int, replaced: bool) -> Fate {
+/// What is about to be done to a number.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Deed {
+    /// It is closed, and [`told`] is called then.
+    Close,
+    /// It is made another file, and [`told`] is called then.
+    Replace,
+    /// It is closed by the C library, somehow.
+    Within,
+}
+
+/// Tells that a number is about to go.
+pub(crate) fn tell(number: c_int, deed: Deed) -> Fate {
     let before = errno();
     let mut fate = Fate::Goes;
     for table in tables().filter(|table| table.knows(number)) {
-        if (table.closing)(number, c_int::from(replaced)) != 0 {
+        let replaced = c_int::from(deed == Deed::Replace);
+        let paired = c_int::from(deed != Deed::Within);
+        if (table.closing)(number, replaced, paired) != 0 {
             fate = Fate::Stays;
         }
     }
     set_errno(before);
     fate
+}
+
+/// It has gone.
+pub(crate) fn told(number: c_int) {
+    let before = errno();
+    for table in tables().filter(|table| table.knows(number)) {
+        (table.closed)(number);
+    }
+    set_errno(before);
 }
 
 /// The lowest number from this one on that a library must be told of.

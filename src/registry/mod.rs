@@ -422,12 +422,15 @@ impl<P: Platform> Registry<P> {
     fn recognise(&self, at: u32, resident: &mut Resident, number: Descriptor) -> Result<bool> {
         let answers =
             self.home(at).and_then(|home| home.visit(|queue| queue.port().answers_to(number)));
-        if answers != Some(true) {
+        // One that is being closed answers still, for a moment.
+        if answers != Some(true) || sys::is_closing(number) {
             return Ok(false);
         }
         self.numbers.prepare(number)?;
         resident.numbers.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        resident.numbers.push(number);
+        if !resident.numbers.contains(&number) {
+            resident.numbers.push(number);
+        }
         resident.state = State::Alive;
         self.numbers.set(number, Some(Entry { home: at, tenant: resident.tenant }));
         sys::begin_queue(number);
