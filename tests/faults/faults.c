@@ -1359,6 +1359,54 @@ nested(struct queue *q)
 	collect(q);
 }
 
+/*
+ * A file closed here and open elsewhere, of which the queue is rid when it is
+ * made anew. Until that succeeds the queue may go on showing readable.
+ */
+static void
+ghost(struct queue *q)
+{
+	static struct kevent events[ROOM];
+	int64_t until = now_ns() + GENEROUS_MS * INT64_C(1000000);
+	int pair[2], live[2], copy;
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, live), 0);
+	copy = fcntl(pair[0], F_DUPFD_CLOEXEC, 0);
+	CHECK(copy != -1);
+	add(q, (uintptr_t)live[0], EVFILT_READ, 0, 0, 0, false, ANY);
+	add(q, (uintptr_t)live[1], EVFILT_WRITE, 0, 0, 0, true, ANY);
+	touch(q, (uintptr_t)live[1], EVFILT_WRITE, EV_DISABLE, 0, true);
+	add(q, (uintptr_t)pair[0], EVFILT_READ, 0, 0, 0, false, ANY);
+	add(q, 7, EVFILT_USER, EV_CLEAR, 0, 0, false, ANY);
+	drop(q, find(q, (uintptr_t)pair[0], EVFILT_READ));
+	CHECK_EQ(close(pair[0]), 0);
+	put(pair[1], "abc");
+	for (;;) {
+		struct pollfd p = {q->fd, POLLIN, 0};
+		long fired = plan.fired;
+		int n = lib_kevent(q->fd, NULL, 0, events, ROOM, &no_wait);
+		if (n == -1)
+			check_failure("a wait", fired, errno, by_wait);
+		else
+			CHECK_EQ(n, 0);
+		if (poll(&p, 1, 0) == 0)
+			break;
+		if (now_ns() > until)
+			FAIL("the ghost stays");
+	}
+	put(live[1], "ab");
+	find(q, (uintptr_t)live[0], EVFILT_READ)->ready = true;
+	collect(q);
+	touch(q, (uintptr_t)live[1], EVFILT_WRITE, EV_ENABLE, 0, true);
+	delete(q, (uintptr_t)live[0], EVFILT_READ);
+	delete(q, (uintptr_t)live[1], EVFILT_WRITE);
+	delete(q, 7, EVFILT_USER);
+	close(pair[1]);
+	close(copy);
+	close(live[0]);
+	close(live[1]);
+}
+
 /* The library gives back what it keeps of dead queues when descriptors run
  * out; then all that is open is the test's own. */
 static void
@@ -1402,6 +1450,7 @@ script(void)
 	many_knotes(&queue);
 	many_queues(&queue);
 	nested(&queue);
+	ghost(&queue);
 	CHECK_EQ(queue.count, 0);
 	close(queue.fd);
 	check_no_leak(before);

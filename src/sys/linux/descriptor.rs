@@ -136,18 +136,24 @@ pub(super) fn shut(number: Descriptor) {
     unsafe { libc::syscall(libc::SYS_close, number) };
 }
 
-/// Makes a queue's number refer to the file that is to be the queue; what it
-/// referred to is closed by that. Through syscall(): a cancellation point, for
-/// some C libraries.
-pub(super) fn put_under(file: Descriptor, number: Descriptor) -> Result<()> {
+/// May a number like this be given out, by the limit as it is now?
+pub(super) fn is_allowed(number: Descriptor) -> bool {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    u64::try_from(number).is_ok_and(|number| number < limit)
+}
+
+/// Makes a queue's number, an open and allowed one, refer to the file that is to
+/// be the queue; what it referred to is closed by that. Through syscall(): a
+/// cancellation point, for some C libraries.
+pub(super) fn put_under(file: Descriptor, number: Descriptor) {
     loop {
         // SAFETY: three integers. The caller has seen that the number is one
         // of a queue, which is the library's to replace.
         let put = unsafe { libc::syscall(libc::SYS_dup3, file, number, libc::O_CLOEXEC) };
         match check(put as libc::c_int) {
-            // Another thread is just getting the number.
+            // Another thread is just getting the number, or was.
             Err(Errno::EBUSY | Errno::EINTR) => {}
-            put => return put.map(|_| ()),
+            _ => return,
         }
     }
 }

@@ -112,6 +112,10 @@ impl Native {
     pub(super) fn replace_sets(&mut self, new: Renewal, numbers: &[Descriptor]) -> Result<()> {
         let doorbell = self.doorbell.as_ref().ok_or(Errno::EBADF)?;
         let old = *numbers.first().ok_or(Errno::EBADF)?;
+        // The one reason for which no number can be replaced below.
+        if !numbers.iter().all(|number| descriptor::is_allowed(*number)) {
+            return Err(Errno::EMFILE);
+        }
         // The farewell is an entry of the doorbell's file under a number that is
         // closed at once: a ghost, to end with the set.
         let farewell = doorbell.another()?;
@@ -126,7 +130,7 @@ impl Native {
             // get it again, it loses that file: no call replaces a number only
             // if it still is what it was.
             if epoll::contains(*number, &farewell) {
-                descriptor::put_under(new.first(), *number)?;
+                descriptor::put_under(new.first(), *number);
             }
         }
         self.second = new.second;
