@@ -50,15 +50,15 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) const fn new() -> Calls {
+    pub(super) fn new() -> Calls {
         Calls {
             bits: AtomicU32::new(0),
-            lost: [const { AtomicI32::new(EMPTY) }; PLACES],
+            lost: core::array::from_fn(|_| AtomicI32::new(EMPTY)),
             more: AtomicBool::new(false),
             closed: AtomicI32::new(EMPTY),
             at: AtomicU64::new(0),
             epoch: AtomicU32::new(0),
-            sleepers: [const { AtomicU32::new(0) }; 2],
+            sleepers: core::array::from_fn(|_| AtomicU32::new(0)),
         }
     }
 
