@@ -94,6 +94,7 @@ fn main() {
         stage.trial("preload::exports_exactly_what_it_replaces", preload_exports),
         stage.trial("preload::needs_no_libkqueue", preload_needs_no_libkqueue),
         stage.trial("preload::serves_the_archive_and_what_is_opened", preload_serves_all),
+        stage.trial("preload::outlives_a_plugin_that_is_closed", preload_outlives_a_plugin),
         stage.trial("committed_header_is_the_generated_one", committed_header_is_the_generated_one),
         stage.trial("constants_and_layout_are_frozen", constants_and_layout_are_frozen),
         stage.trial("no_constant_goes_unchecked", no_constant_goes_unchecked),
@@ -338,6 +339,27 @@ fn preload_serves_all(stage: &Stage) {
         let alone = limited(&program).arg(stage.library()).output().expect("run");
         assert_eq!(alone.status.code(), Some(1), "{alone:?}");
     }
+}
+
+/// A plugin that the archive is linked into may be closed: what the preload
+/// library calls must stay.
+fn preload_outlives_a_plugin(stage: &Stage) {
+    let build = |name: &str, arguments: &[&str], archive: Option<PathBuf>| {
+        let made = stage.scratch(name);
+        run(Command::new("cc")
+            .args(["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"])
+            .args(arguments)
+            .arg(stage.include())
+            .arg(source("preload.c"))
+            .args(archive)
+            .args(["-ldl", "-lm", "-o"])
+            .arg(&made));
+        made
+    };
+    let archive = stage.lib().join("libkqueue.a");
+    let plugin = build("preload-plugin.so", &["-shared", "-fPIC", "-DPLUGIN"], Some(archive));
+    let host = build("preload-host", &["-DHOST"], None);
+    run(limited(&host).arg(plugin).env("LD_PRELOAD", stage.preload()));
 }
 
 // The header.
