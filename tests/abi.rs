@@ -100,6 +100,7 @@ fn main() {
         stage.trial("no_constant_goes_unchecked", no_constant_goes_unchecked),
         stage.trial("old_binary::library_path", old_binary_by_library_path),
         stage.trial("old_binary::preload", old_binary_by_preload),
+        stage.trial("old_binary::both_preloads", old_binary_by_both_preloads),
         stage.trial("trace::shows_calls_with_names", trace_shows_calls_with_names),
         stage.trial("trace::is_silent_unless_asked", trace_is_silent_unless_asked),
     ];
@@ -583,6 +584,14 @@ fn old_binary_by_preload(stage: &Stage) {
         .env("LD_LIBRARY_PATH", &dir)
         .env("LD_PRELOAD", stage.library())
         .env("LD_BIND_NOW", "1"));
+    assert_eq!(said, OLD_BINARY_SAYS);
+}
+
+/// In the other library's place, and with what tells it of each close.
+fn old_binary_by_both_preloads(stage: &Stage) {
+    let (dir, program) = old_binary(stage, "old-preloads");
+    let both = format!("{}:{}", stage.preload().display(), stage.library().display());
+    let said = run(limited(&program).env("LD_LIBRARY_PATH", &dir).env("LD_PRELOAD", both));
     assert_eq!(said, OLD_BINARY_SAYS);
 }
 

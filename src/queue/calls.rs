@@ -70,9 +70,12 @@ impl Calls {
 
     /// A watched number is about to be closed. Async-signal-safe.
     pub(super) fn lose(&self, number: Descriptor) {
+        // Where it stands already it is written again: who takes it then has
+        // seen this close, too.
         let take = |place: &AtomicI32| {
-            let taken = place.compare_exchange(EMPTY, number, Ordering::AcqRel, Ordering::Acquire);
-            taken.is_ok() || taken == Err(number)
+            let put =
+                |there| place.compare_exchange(there, number, Ordering::AcqRel, Ordering::Acquire);
+            put(EMPTY).is_ok() || put(number).is_ok()
         };
         if !self.lost.iter().any(take) {
             self.more.store(true, Ordering::Release);
