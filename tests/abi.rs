@@ -94,11 +94,13 @@ fn main() {
         stage.trial("preload::exports_exactly_what_it_replaces", preload_exports),
         stage.trial("preload::needs_no_libkqueue", preload_needs_no_libkqueue),
         stage.trial("preload::serves_the_archive_and_what_is_opened", preload_serves_all),
+        stage.trial("preload::outlives_a_plugin_that_is_closed", preload_outlives_a_plugin),
         stage.trial("committed_header_is_the_generated_one", committed_header_is_the_generated_one),
         stage.trial("constants_and_layout_are_frozen", constants_and_layout_are_frozen),
         stage.trial("no_constant_goes_unchecked", no_constant_goes_unchecked),
         stage.trial("old_binary::library_path", old_binary_by_library_path),
         stage.trial("old_binary::preload", old_binary_by_preload),
+        stage.trial("old_binary::both_preloads", old_binary_by_both_preloads),
         stage.trial("trace::shows_calls_with_names", trace_shows_calls_with_names),
         stage.trial("trace::is_silent_unless_asked", trace_is_silent_unless_asked),
     ];
@@ -340,6 +342,27 @@ fn preload_serves_all(stage: &Stage) {
     }
 }
 
+/// A plugin that the archive is linked into may be closed: what the preload
+/// library calls must stay.
+fn preload_outlives_a_plugin(stage: &Stage) {
+    let build = |name: &str, arguments: &[&str], archive: Option<PathBuf>| {
+        let made = stage.scratch(name);
+        run(Command::new("cc")
+            .args(["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"])
+            .args(arguments)
+            .arg(stage.include())
+            .arg(source("preload.c"))
+            .args(archive)
+            .args(["-ldl", "-lm", "-o"])
+            .arg(&made));
+        made
+    };
+    let archive = stage.lib().join("libkqueue.a");
+    let plugin = build("preload-plugin.so", &["-shared", "-fPIC", "-DPLUGIN"], Some(archive));
+    let host = build("preload-host", &["-DHOST"], None);
+    run(limited(&host).arg(plugin).env("LD_PRELOAD", stage.preload()));
+}
+
 // The header.
 
 fn committed_header_is_the_generated_one(_: &Stage) {
@@ -561,6 +584,14 @@ fn old_binary_by_preload(stage: &Stage) {
         .env("LD_LIBRARY_PATH", &dir)
         .env("LD_PRELOAD", stage.library())
         .env("LD_BIND_NOW", "1"));
+    assert_eq!(said, OLD_BINARY_SAYS);
+}
+
+/// In the other library's place, and with what tells it of each close.
+fn old_binary_by_both_preloads(stage: &Stage) {
+    let (dir, program) = old_binary(stage, "old-preloads");
+    let both = format!("{}:{}", stage.preload().display(), stage.library().display());
+    let said = run(limited(&program).env("LD_LIBRARY_PATH", &dir).env("LD_PRELOAD", both));
     assert_eq!(said, OLD_BINARY_SAYS);
 }
 

@@ -236,6 +236,12 @@ fn pkg_config_alone_builds_a_shared_and_a_static_program() {
     let said = run(Command::new(&shared).env("LD_LIBRARY_PATH", &lib));
     assert_eq!(said, "one user event\n");
 
+    let preload = pkg_config(&pcdir, None, &["--variable=preload"]);
+    let expected = lib.join("libkqueue-preload.so").display().to_string();
+    assert_eq!(preload, core::slice::from_ref(&expected));
+    let said = run(Command::new(&shared).env("LD_LIBRARY_PATH", &lib).env("LD_PRELOAD", expected));
+    assert_eq!(said, "one user event\n");
+
     let flags = pkg_config(&pcdir, None, &["--static", "--cflags", "--libs"]);
     let linked = compile(dir.path(), "static", &["-static"], &flags);
     assert!(!dynamic(&linked).contains("NEEDED"), "the static program needs a library");

@@ -4,7 +4,7 @@
 //! that is known is told of before it goes; a close() of it is made by the
 //! system call, so that a thread that is cancelled there has closed nothing.
 
-use crate::table::{self, Fate};
+use crate::table::{self, Deed, Fate};
 use crate::{fail, pthread_testcancel, real};
 use core::ffi::{c_int, c_long, c_uint};
 
@@ -26,11 +26,13 @@ pub unsafe extern "C" fn close(fd: c_int) -> c_int {
 
 /// The rest of it.
 fn shut(fd: c_int) -> c_int {
-    match table::tell(fd, false) {
+    if table::tell(fd, Deed::Close) == Fate::Stays {
         // It is not open, as far as the application can know.
-        Fate::Stays => fail(libc::EBADF),
-        Fate::Goes => call(libc::SYS_close, [fd, 0, 0]),
+        return fail(libc::EBADF);
     }
+    let closed = call(libc::SYS_close, [fd, 0, 0]);
+    table::told(fd);
+    closed
 }
 
 fn call(number: c_long, [first, second, third]: [c_int; 3]) -> c_int {
@@ -43,15 +45,22 @@ fn is_open(fd: c_int) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
-/// What is on the new number goes, if something else is about to be there.
-fn make_way(old: c_int, new: c_int) {
-    if old != new && table::is_known(new) {
-        let before = crate::errno();
-        if is_open(old) {
-            table::tell(new, true);
-        }
-        crate::set_errno(before);
+/// Puts one number in another's place; what is there goes.
+fn replace(old: c_int, new: c_int, put: impl FnOnce() -> c_int) -> c_int {
+    if old == new || !table::is_known(new) {
+        return put();
     }
+    let before = crate::errno();
+    let goes = is_open(old);
+    crate::set_errno(before);
+    if goes {
+        table::tell(new, Deed::Replace);
+    }
+    let done = put();
+    if goes {
+        table::told(new);
+    }
+    done
 }
 
 /// # Safety
@@ -59,19 +68,13 @@ fn make_way(old: c_int, new: c_int) {
 /// As for the C library's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
-    make_way(old, new);
-    match real::dup2() {
+    replace(old, new, || match real::dup2() {
         // SAFETY: as the caller says.
         Some(dup2) => unsafe { dup2(old, new) },
-        None if old == new => {
-            if is_open(old) {
-                old
-            } else {
-                -1
-            }
-        }
-        None => call(libc::SYS_dup3, [old, new, 0]),
-    }
+        None if old != new => call(libc::SYS_dup3, [old, new, 0]),
+        None if is_open(old) => old,
+        None => -1,
+    })
 }
 
 /// # Safety
@@ -79,14 +82,13 @@ pub unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
 /// As for the C library's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
-    if flags & !libc::O_CLOEXEC == 0 {
-        make_way(old, new);
-    }
-    match real::dup3() {
+    let put = || match real::dup3() {
         // SAFETY: as the caller says.
         Some(dup3) => unsafe { dup3(old, new, flags) },
         None => call(libc::SYS_dup3, [old, new, flags]),
-    }
+    };
+    // With another flag it fails.
+    if flags & !libc::O_CLOEXEC == 0 { replace(old, new, put) } else { put() }
 }
 
 fn range(first: c_uint, last: c_uint, flags: c_int) -> c_int {

@@ -1,13 +1,15 @@
 //! What closes a descriptor within the C library, where no call of close() is
 //! seen from outside.
 
-use crate::table::{self, Fate};
+use crate::table::{self, Deed};
 use crate::{fail, real};
 use core::ffi::{c_char, c_int};
 
 /// Tells of the descriptor that is about to be closed, if there is one.
-fn tell(fd: c_int, replaced: bool) -> Fate {
-    if table::is_known(fd) { table::tell(fd, replaced) } else { Fate::Goes }
+fn tell(fd: c_int) {
+    if table::is_known(fd) {
+        table::tell(fd, Deed::Within);
+    }
 }
 
 /// The descriptor of a stream, or -1.
@@ -29,7 +31,7 @@ unsafe fn descriptor(stream: *mut libc::FILE) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fclose(stream: *mut libc::FILE) -> c_int {
     // SAFETY: as the caller says.
-    tell(unsafe { descriptor(stream) }, false);
+    tell(unsafe { descriptor(stream) });
     match real::fclose() {
         // SAFETY: as the caller says.
         Some(fclose) => unsafe { fclose(stream) },
@@ -43,7 +45,7 @@ pub unsafe extern "C" fn fclose(stream: *mut libc::FILE) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pclose(stream: *mut libc::FILE) -> c_int {
     // SAFETY: as the caller says.
-    tell(unsafe { descriptor(stream) }, false);
+    tell(unsafe { descriptor(stream) });
     match real::pclose() {
         // SAFETY: as the caller says.
         Some(pclose) => unsafe { pclose(stream) },
@@ -61,7 +63,7 @@ pub unsafe extern "C" fn freopen(
     stream: *mut libc::FILE,
 ) -> *mut libc::FILE {
     // SAFETY: as the caller says.
-    tell(unsafe { descriptor(stream) }, true);
+    tell(unsafe { descriptor(stream) });
     match real::freopen() {
         // SAFETY: as the caller says.
         Some(freopen) => unsafe { freopen(path, mode, stream) },
@@ -79,7 +81,7 @@ pub unsafe extern "C" fn freopen64(
     stream: *mut libc::FILE,
 ) -> *mut libc::FILE {
     // SAFETY: as the caller says.
-    tell(unsafe { descriptor(stream) }, true);
+    tell(unsafe { descriptor(stream) });
     match real::freopen64() {
         // SAFETY: as the caller says.
         Some(freopen) => unsafe { freopen(path, mode, stream) },
@@ -94,7 +96,7 @@ pub unsafe extern "C" fn freopen64(
 pub unsafe extern "C" fn closedir(folder: *mut libc::DIR) -> c_int {
     if !folder.is_null() {
         // SAFETY: as the caller says.
-        tell(unsafe { libc::dirfd(folder) }, false);
+        tell(unsafe { libc::dirfd(folder) });
     }
     match real::closedir() {
         // SAFETY: as the caller says.

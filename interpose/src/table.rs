@@ -14,7 +14,8 @@ pub struct Table {
     words: *const AtomicU64,
     count: usize,
     mask: u64,
-    closing: extern "C" fn(c_int, c_int) -> c_int,
+    closing: extern "C" fn(c_int, c_int, c_int) -> c_int,
+    closed: extern "C" fn(c_int),
     next: extern "C" fn(c_int) -> c_int,
     action: extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int,
     leave: extern "C" fn(c_int) -> u64,
@@ -42,6 +43,7 @@ pub unsafe extern "C" fn libkqueue_preload_attach(table: *const Table) -> *mut c
     if size < size_of::<Table>() || sigaction.is_null() {
         return ptr::null_mut();
     }
+    pin(table);
     for place in &TABLES {
         let none = ptr::null_mut();
         // Release: with it goes what the table leads to.
@@ -52,6 +54,21 @@ pub unsafe extern "C" fn libkqueue_preload_attach(table: *const Table) -> *mut c
         }
     }
     ptr::null_mut()
+}
+
+/// Keeps what the table is part of from being unmapped: a plugin that the
+/// archive was linked into may be closed, and its functions are called later.
+fn pin(table: *const Table) {
+    // SAFETY: pointers, which may be null.
+    let mut part: libc::Dl_info = unsafe { core::mem::zeroed() };
+    // SAFETY: any address, and room for the answer.
+    let found = unsafe { libc::dladdr(table.cast(), &raw mut part) };
+    if found != 0 && !part.dli_fname.is_null() {
+        let how = libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
+        // The program itself is not found by this name, and stays anyway.
+        // SAFETY: a string of the loader's. Nothing new is loaded.
+        unsafe { libc::dlopen(part.dli_fname, how) };
+    }
 }
 
 fn tables() -> impl Iterator<Item = &'static Table> {
@@ -93,18 +110,39 @@ pub(crate) enum Fate {
     Stays,
 }
 
-/// Tells that a number is about to be closed; or, if `replaced`, to be another
-/// file.
-pub(crate) fn tell(number: c_int, replaced: bool) -> Fate {
+/// What is about to be done to a number.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Deed {
+    /// It is closed, and [`told`] is called then.
+    Close,
+    /// It is made another file, and [`told`] is called then.
+    Replace,
+    /// It is closed by the C library, somehow.
+    Within,
+}
+
+/// Tells that a number is about to go.
+pub(crate) fn tell(number: c_int, deed: Deed) -> Fate {
     let before = errno();
     let mut fate = Fate::Goes;
     for table in tables().filter(|table| table.knows(number)) {
-        if (table.closing)(number, c_int::from(replaced)) != 0 {
+        let replaced = c_int::from(deed == Deed::Replace);
+        let paired = c_int::from(deed != Deed::Within);
+        if (table.closing)(number, replaced, paired) != 0 {
             fate = Fate::Stays;
         }
     }
     set_errno(before);
     fate
+}
+
+/// It has gone.
+pub(crate) fn told(number: c_int) {
+    let before = errno();
+    for table in tables().filter(|table| table.knows(number)) {
+        (table.closed)(number);
+    }
+    set_errno(before);
 }
 
 /// The lowest number from this one on that a library must be told of.

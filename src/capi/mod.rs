@@ -175,6 +175,7 @@ fn create_with(name: &'static str, flags: c_uint, known: c_uint) -> c_int {
 /// Runs a call of the kevent family.
 fn call<E: Wire>(kq: c_int, name: &'static str, mut lists: Lists<E>) -> Result<c_int> {
     trace::call(name, kq, &mut lists, |lists| {
+        let life = sys::life(kq);
         let mut found = registry::find(kq)?;
         loop {
             match queue::kevent(found.home, found.tenant, kq, lists, registry::astray) {
@@ -192,7 +193,11 @@ fn call<E: Wire>(kq: c_int, name: &'static str, mut lists: Lists<E>) -> Result<c
                 }
                 // Unless the number is another of our queues by now, that is
                 // the end. Changes that went to the old one went with it.
-                Err(Stop::Gone) => found = registry::find_another(kq, &found)?,
+                Err(Stop::Gone) if sys::life(kq) == life => {
+                    found = registry::find_another(kq, &found)?;
+                }
+                // It was closed, whatever it is by now.
+                Err(Stop::Gone) => return Err(Errno::EBADF),
             }
             if !lists.rewind() {
                 return Err(Errno::EBADF);

@@ -29,10 +29,13 @@ const LOST: u32 = 1;
 /// A number of the queue itself is being closed, and its threads are woken.
 const ROUSED: u32 = 2;
 
-/// The bell is left held until every thread has woken, should the queue live on
-/// under another number; but no longer than this, for a thread that was
-/// cancelled in its wait is counted for good.
-const GRACE: Span = Span::millis(20);
+/// Another number was closed while they were being woken.
+const AGAIN: u32 = 4;
+
+/// The bell is left held until every thread that slept at the close has woken,
+/// should the queue live on under another number; but no longer than this, for
+/// one that never comes back from its wait may stay counted.
+const GRACE: Span = Span::millis(1000);
 
 #[derive(Debug)]
 pub(super) struct Calls {
@@ -42,8 +45,10 @@ pub(super) struct Calls {
     /// The queue's number that was closed last, and when.
     closed: AtomicI32,
     at: AtomicU64,
-    /// Threads that wait, and those that never came back.
-    sleepers: AtomicU32,
+    /// Threads that wait: those of this epoch, and those of the one before, by
+    /// the epoch's last bit. A close begins an epoch.
+    epoch: AtomicU32,
+    sleepers: [AtomicU32; 2],
 }
 
 impl Calls {
@@ -54,7 +59,8 @@ impl Calls {
             more: AtomicBool::new(false),
             closed: AtomicI32::new(EMPTY),
             at: AtomicU64::new(0),
-            sleepers: AtomicU32::new(0),
+            epoch: AtomicU32::new(0),
+            sleepers: core::array::from_fn(|_| AtomicU32::new(0)),
         }
     }
 
@@ -66,14 +72,12 @@ impl Calls {
 
     /// A watched number is about to be closed. Async-signal-safe.
     pub(super) fn lose(&self, number: Descriptor) {
+        // Where it stands already it is written again: who takes it then has
+        // seen this close, too.
         let take = |place: &AtomicI32| {
-            let put = |over| {
-                place.compare_exchange(over, number, Ordering::AcqRel, Ordering::Acquire).is_ok()
-            };
-            // Written even where it stands already: so whoever takes it out next
-            // sees what was before this call, not only before the one that put
-            // it there.
-            put(EMPTY) || put(number)
+            let put =
+                |there| place.compare_exchange(there, number, Ordering::AcqRel, Ordering::Acquire);
+            put(EMPTY).is_ok() || put(number).is_ok()
         };
         if !self.lost.iter().any(take) {
             self.more.store(true, Ordering::Release);
@@ -99,32 +103,64 @@ impl Calls {
     /// to be woken. Async-signal-safe.
     ///
     /// SeqCst, here and in [`Calls::sleep`]: a thread is seen here, or sees
-    /// there that the number is closed.
+    /// there that the number is closed, or that an epoch has begun.
     pub(super) fn close(&self, number: Descriptor, now: Moment) -> bool {
         self.closed.store(number, Ordering::SeqCst);
-        if self.sleepers.load(Ordering::SeqCst) == 0 {
+        if self.is_roused() {
+            // Those who woke for the other one may sleep by this one by now.
+            self.bits.fetch_or(AGAIN, Ordering::SeqCst);
+        } else if !self.begin_epoch() {
             return false;
         }
-        self.at.store(now.0, Ordering::Relaxed);
-        self.bits.fetch_or(ROUSED, Ordering::SeqCst);
+        self.rouse(now);
         true
     }
 
-    /// A thread is about to wait by this number. `false`: it has been closed.
+    /// `true`: somebody sleeps who began in the last one.
+    fn begin_epoch(&self) -> bool {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.are_old()
+    }
+
+    fn are_old(&self) -> bool {
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        self.sleepers_of(epoch.wrapping_add(1)).load(Ordering::SeqCst) != 0
+    }
+
+    fn sleepers_of(&self, epoch: u32) -> &AtomicU32 {
+        let [even, odd] = &self.sleepers;
+        if epoch & 1 == 0 { even } else { odd }
+    }
+
+    /// A thread is about to wait by this number; in which epoch. `None`: it has
+    /// been closed.
     #[inline]
-    pub(super) fn sleep(&self, number: Descriptor) -> bool {
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
-        let open = !self.is_closed(number);
-        if !open {
-            self.wake();
+    pub(super) fn sleep(&self, number: Descriptor) -> Option<u32> {
+        loop {
+            let epoch = self.epoch.load(Ordering::SeqCst);
+            self.sleepers_of(epoch).fetch_add(1, Ordering::SeqCst);
+            let closed = self.is_closed(number);
+            if !closed && self.epoch.load(Ordering::SeqCst) == epoch {
+                return Some(epoch);
+            }
+            self.wake(epoch);
+            if closed {
+                return None;
+            }
         }
-        open
     }
 
     /// It is back.
     #[inline]
-    pub(super) fn wake(&self) {
-        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    pub(super) fn wake(&self, epoch: u32) {
+        self.sleepers_of(epoch).fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// The bell is held, or has been, by somebody without the lock. Said before
+    /// and after: whoever has put it right in between does so once more.
+    pub(super) fn rouse(&self, now: Moment) {
+        self.at.store(now.0, Ordering::Relaxed);
+        self.bits.fetch_or(ROUSED, Ordering::SeqCst);
     }
 
     #[inline]
@@ -138,10 +174,14 @@ impl Calls {
         self.closed.load(Ordering::SeqCst) == number
     }
 
-    /// Has everybody been woken, or had time to?
+    /// Has everybody been woken, or had time to? With the queue's lock.
     pub(super) fn is_over(&self, now: Moment) -> bool {
-        self.sleepers.load(Ordering::SeqCst) == 0
-            || now >= Moment(self.at.load(Ordering::Relaxed)).after(GRACE)
+        let late = now >= Moment(self.at.load(Ordering::Relaxed)).after(GRACE);
+        if self.are_old() && !late {
+            return false;
+        }
+        let again = self.bits.fetch_and(!AGAIN, Ordering::SeqCst) & AGAIN != 0;
+        !again || !self.begin_epoch()
     }
 
     /// They have been woken.
@@ -194,13 +234,15 @@ mod tests {
     #[test]
     fn a_closed_number_is_known_until_it_is_open_again() {
         let calls = Calls::new();
-        assert!(calls.sleep(7));
+        let epoch = calls.sleep(7).unwrap();
         assert!(calls.close(7, Moment(100)));
         assert!(calls.is_closed(7) && !calls.is_closed(8));
-        assert!(!calls.sleep(7));
+        assert_eq!(calls.sleep(7), None);
+        // Who sleeps now by another is not waited for.
+        let other = calls.sleep(8).unwrap();
         assert!(!calls.is_over(Moment(100)));
         assert!(calls.is_over(Moment(100).after(GRACE)));
-        calls.wake();
+        calls.wake(epoch);
         assert!(calls.is_over(Moment(100)));
         calls.calm();
         assert!(calls.is_closed(7) && !calls.any());
@@ -208,6 +250,15 @@ mod tests {
         assert!(calls.is_closed(7));
         calls.open(7);
         assert!(!calls.is_closed(7));
+        assert!(calls.close(9, Moment(100)));
+        assert!(calls.close(7, Moment(100)));
+        let last = calls.sleep(8).unwrap();
+        calls.wake(other);
+        assert!(!calls.is_over(Moment(100)), "the second number's come after the first's");
+        calls.wake(last);
+        assert!(calls.is_over(Moment(100)));
+        calls.calm();
+        calls.open(7);
         assert!(!calls.close(7, Moment(100)) && !calls.any());
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn events<P: Platform, C: Caller>(
     let patience = caller.patience()?;
     let cancel = if caller.has_changed() { Cancel::Deferred } else { Cancel::Allowed };
     let mut expedite = changed.is_some_and(|applied| applied.expedite);
-    let place = Place { home, tenant, number, astray, sleeps: Cell::new(false) };
+    let place = Place { home, tenant, number, astray, sleeps: Cell::new(None) };
     let mut found = P::found();
     let mut strays = 0;
     // How many knotes had gone when this call last had the lock.
@@ -68,7 +68,7 @@ pub(super) fn events<P: Platform, C: Caller>(
             return Err(Stop::Failed(Errno::EBADF));
         }
         let served = serve(&place, &mut found, (count, gone), caller);
-        home.keep_roused(number);
+        home.keep_roused(tenant, number);
         if served == Err(Stop::Gone) {
             astray(number, &mut found, count);
         }
@@ -131,20 +131,20 @@ struct Place<'a, P: Platform> {
     tenant: u32,
     number: Descriptor,
     astray: Astray<P>,
-    /// The thread is counted among those who sleep.
-    sleeps: Cell<bool>,
+    /// The thread is counted among those who sleep, in this epoch.
+    sleeps: Cell<Option<u32>>,
 }
 
 impl<P: Platform> Place<'_, P> {
     /// The thread is about to sleep. `false`: its number has been closed.
     fn sleep(&self) -> bool {
         self.sleeps.set(self.home.calls.sleep(self.number));
-        self.sleeps.get()
+        self.sleeps.get().is_some()
     }
 
     fn wake(&self) {
-        if self.sleeps.take() {
-            self.home.calls.wake();
+        if let Some(epoch) = self.sleeps.take() {
+            self.home.calls.wake(epoch);
         }
     }
 }
@@ -200,7 +200,7 @@ impl<P: Platform> Home<P> {
         found: &mut P::Found,
         count: usize,
     ) {
-        let sleeps = Cell::new(false);
+        let sleeps = Cell::new(None);
         let place = Place { home: self, tenant, number, astray: |_, _, _| (), sleeps };
         left(&place, found, count);
     }

@@ -181,9 +181,6 @@ impl<P: Platform> Queue<P> {
 
     /// Its waiters have been woken: the bell is what the list says again.
     fn calm(&mut self) {
-        if !core::mem::replace(&mut self.roused, false) {
-            return;
-        }
         let bell = if self.ready.is_empty() { Bell::Rest } else { Bell::Hold };
         // Should it fail, the number is no longer the queue: the bell goes on
         // as it is, and the next call by a good number sets it.
@@ -315,9 +312,10 @@ impl<P: Platform> Home<P> {
     /// This number of the queue's is about to be closed: every thread that
     /// waits by it is to return. Async-signal-safe.
     pub(crate) fn close(&self, number: Descriptor) {
-        if !self.calls.close(number, P::now()) || !P::rouse(&self.outline, number) {
+        if !self.calls.close(number, P::now()) {
             return;
         }
+        P::rouse(&self.outline, number);
         // A thread that took the lock before the call was written down may put
         // the bell to rest after it; once the lock is free none does. It is not
         // to be waited for in a signal handler, so not for long.
@@ -328,6 +326,7 @@ impl<P: Platform> Home<P> {
             core::hint::spin_loop();
         }
         P::rouse(&self.outline, number);
+        self.calls.rouse(P::now());
     }
 
     /// This number is the queue (again).
@@ -347,19 +346,23 @@ impl<P: Platform> Home<P> {
             queue.lose_all();
         }
         if !self.calls.is_roused() {
-            queue.calm();
-        } else if self.calls.is_over(P::now()) {
+            return;
+        }
+        queue.roused = !self.calls.is_over(P::now());
+        if !queue.roused {
+            // In this order: who holds the bell once more says so after it.
             self.calls.calm();
             queue.calm();
-        } else {
-            queue.roused = true;
         }
     }
 
     /// This call may have set the bell while its waiters were being woken; then
     /// it wakes them again. No lock is held.
-    fn keep_roused(&self, number: Descriptor) {
-        if self.calls.is_roused() && !self.calls.is_over(P::now()) {
+    fn keep_roused(&self, tenant: u32, number: Descriptor) {
+        if self.calls.is_roused()
+            && let Ok(queue) = self.enter(tenant)
+            && queue.roused
+        {
             P::rouse(&self.outline, number);
         }
     }
@@ -417,11 +420,15 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
     P::unless_left(
         &mut (home, caller),
         |(home, _)| home.left(),
-        |(home, caller)| call(home, tenant, number, *caller, astray),
+        |(home, caller)| {
+            let done = apply_and_collect(home, tenant, number, *caller, astray);
+            home.keep_roused(tenant, number);
+            done
+        },
     )
 }
 
-fn call<P: Platform, C: Caller>(
+fn apply_and_collect<P: Platform, C: Caller>(
     home: &Home<P>,
     tenant: u32,
     number: Descriptor,
@@ -446,6 +453,5 @@ fn call<P: Platform, C: Caller>(
         // This call was to look at the list next, so nobody was told of it.
         home.enter(tenant)?.settle(Wake::All)?;
     }
-    home.keep_roused(number);
     collected
 }

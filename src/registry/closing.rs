@@ -16,7 +16,7 @@ use crate::sync::{OnceLock, Ordering};
 use crate::sys::{self, Closing, Descriptor, Native, Platform, Watchers};
 use core::ffi::c_int;
 
-pub(super) const HOOK: Closing = Closing { closing, next };
+pub(super) const HOOK: Closing = Closing { closing, closed, next };
 
 /// The registry, unless this is a child that vfork() made: what it closes is
 /// its own, and what it sees its parent's.
@@ -26,15 +26,21 @@ fn own() -> Option<&'static Registry<Native>> {
     ours.then_some(registry)
 }
 
-extern "C" fn closing(number: Descriptor, replaced: c_int) -> c_int {
+extern "C" fn closing(number: Descriptor, replaced: c_int, paired: c_int) -> c_int {
     let Some(registry) = own() else { return 0 };
     // Natively the number is free: nobody can close it, but something can be
     // put there, and then ours is lost.
     if replaced == 0 && sys::is_kept(number) {
         return 1;
     }
-    registry.closing(number);
+    registry.closing(number, paired != 0);
     0
+}
+
+extern "C" fn closed(number: Descriptor) {
+    if own().is_some() {
+        sys::end_closing(number);
+    }
 }
 
 extern "C" fn next(number: Descriptor) -> Descriptor {
@@ -42,7 +48,7 @@ extern "C" fn next(number: Descriptor) -> Descriptor {
 }
 
 impl<P: Platform> Registry<P> {
-    fn closing(&self, number: Descriptor) {
+    fn closing(&self, number: Descriptor, paired: bool) {
         match sys::end_life(number) {
             Watchers::None => {}
             Watchers::One(home) => {
@@ -56,6 +62,9 @@ impl<P: Platform> Registry<P> {
             }
         }
         if let Some(entry) = self.numbers.get(number) {
+            if paired {
+                sys::begin_closing(number);
+            }
             self.numbers.remove(number, entry);
             // For the next kqueue(), which can give back what it held. Of several
             // the last is enough: it asks after others in turn.

@@ -428,13 +428,16 @@ impl<P: Platform> Registry<P> {
                 answers
             })
         });
-        if answers != Some(true) {
+        // One that is being closed answers still, for a moment.
+        if answers != Some(true) || sys::is_closing(number) {
             return Ok(false);
         }
         self.numbers.prepare(number)?;
         sys::remember(number)?;
         resident.numbers.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        resident.numbers.push(number);
+        if !resident.numbers.contains(&number) {
+            resident.numbers.push(number);
+        }
         resident.state = State::Alive;
         self.numbers.set(number, Some(Entry { home: at, tenant: resident.tenant }));
         sys::begin_queue(number);

@@ -26,7 +26,8 @@
 //! | `Busy` | says that a queue is being made, for those who fork meanwhile |
 //! | `thread_id`, `process_id`, `errno`, `set_errno`, `print` | small services |
 //! | `attach` | has close() tell the core of numbers, where that can be had |
-//! | `begin_watch`, `end_watch`, `end_life`, `life` | what close() must know of a number, and tells |
+//! | `begin_watch`, `begin_queue`, `begin_closing`, `life` and their ends | what close() must know of a number, and tells |
+//! | `is_told`, `next_known` | whether it does; which numbers have such notes |
 //!
 //! Every method but the waits, [`Platform::ring`] and those that say so is called with the queue's lock held,
 //! must not sleep, and must not allocate in the steady state. `wait` is called
@@ -609,8 +610,9 @@ use linux as imp;
 compile_error!("this platform has no backend: see sys/mod.rs for what one must supply");
 
 pub(crate) use imp::{
-    Busy, Closing, Native, PerProcess, RawLock, at_fork_in_child, attach, begin_queue, begin_watch,
-    descriptor_state, disown, disown_in_handler, end_life, end_watch, errno, holders_until_now,
-    in_forked_child, is_kept, is_told, life, next_known, own_descriptors, print, process_id,
-    reclaim, remember, set_errno, thread_id, thread_mark,
+    Busy, Closing, Native, PerProcess, RawLock, at_fork_in_child, attach, begin_closing,
+    begin_queue, begin_watch, descriptor_state, disown, disown_in_handler, end_closing, end_life,
+    end_watch, errno, holders_until_now, in_forked_child, is_closing, is_kept, is_told, life,
+    next_known, own_descriptors, print, process_id, reclaim, remember, set_errno, thread_id,
+    thread_mark,
 };

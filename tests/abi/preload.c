@@ -2,6 +2,9 @@
  * A program whose libkqueue is linked in, or opened at run time (OPENED), or
  * both (BOTH): in each of them a socket that is closed, while a copy of it
  * stays open, is silent at once. 1: it is not.
+ *
+ * With HOST it opens PLUGIN, which the library is linked into, has it watch
+ * something, and closes first the plugin and then what it watches.
  */
 #include <sys/event.h>
 
@@ -26,7 +29,7 @@ check(int holds, const char *what)
 	}
 }
 
-static int
+__attribute__((unused)) static int
 is_silent(kqueue_fn *make, kevent_fn *change)
 {
 	struct kevent k;
@@ -48,6 +51,38 @@ is_silent(kqueue_fn *make, kevent_fn *change)
 	close(other);
 	return silent;
 }
+
+#ifdef PLUGIN
+
+/* A watched descriptor; its queue stays open. */
+int
+watch_something(void)
+{
+	struct kevent k;
+	int kq = kqueue(), fds[2];
+	check(kq >= 0 && pipe(fds) == 0, "kqueue");
+	EV_SET(&k, fds[0], EVFILT_READ, EV_ADD, 0, 0, NULL);
+	check(kevent(kq, &k, 1, NULL, 0, NULL) == 0, "kevent");
+	return fds[0];
+}
+
+#elif defined HOST
+
+int
+main(int argc, char **argv)
+{
+	void *plugin = argc == 2 ? dlopen(argv[1], RTLD_NOW | RTLD_LOCAL) : NULL;
+	kqueue_fn *watch;
+	int fd;
+	check(plugin != NULL, "dlopen");
+	*(void **)&watch = dlsym(plugin, "watch_something");
+	check(watch != NULL, "dlsym");
+	fd = watch();
+	check(dlclose(plugin) == 0, "dlclose");
+	return close(fd) == 0 ? 0 : 1;
+}
+
+#else
 
 int
 main(int argc, char **argv)
@@ -73,3 +108,5 @@ main(int argc, char **argv)
 #endif
 	return silent ? 0 : 1;
 }
+
+#endif

@@ -55,7 +55,8 @@ leave_ghost(int kq, short filter)
 		CHECK_EQ(shutdown(g.peer, SHUT_WR), 0);
 	else
 		put(g.peer, 1);
-	CHECK_EQ(close(g.fd), 0);
+	/* Past the preload library, with which there would be no ghost. */
+	CHECK_EQ(syscall(SYS_close, g.fd), 0);
 	return g;
 }
 

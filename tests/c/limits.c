@@ -535,6 +535,7 @@ TEST(closed_with_a_dup_alive_takes_the_queue_out_of_a_foreign_epoll)
 {
 	struct epoll_event want = {.events = EPOLLIN}, got;
 	int fds[2], live[2], other, kq = new_queue(), outer;
+	NOT_WITH_PRELOAD();
 	unix_pair(live);
 	READ_ADD(kq, live[0], 0);
 	outer = epoll_create1(EPOLL_CLOEXEC);

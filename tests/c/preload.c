@@ -502,6 +502,59 @@ TEST(private_descriptors_are_no_numbers_of_the_program)
 	CHECK_EQ(close(kq), 0);
 }
 
+/* The library does without what it loses, and leaves the file alone. */
+TEST(private_number_that_is_taken_is_the_programs)
+{
+	int fds[2], kq, fd, file, round;
+	NEEDS_PRELOAD();
+	file = open("/dev/null", O_RDWR | O_CLOEXEC);
+	CHECK(file >= 0);
+	for (round = 0; round < 3; round++) {
+		kq = new_queue();
+		unix_pair(fds);
+		READ_ADD(kq, fds[0], 0);
+		CHANGE(kq, (uintptr_t)fds[0], EVFILT_WRITE, EV_ADD, 0, 0, NULL);
+		for (fd = PRIVATE_FLOOR; fd < PRIVATE_FLOOR + 16; fd++)
+			CHECK_EQ(dup2(file, fd), fd);
+		close_pair(fds);
+		CHECK_EQ(close(kq), 0);
+		libkqueue_drain_pending_close();
+		for (fd = PRIVATE_FLOOR; fd < PRIVATE_FLOOR + 16; fd++)
+			CHECK_EQ(close(fd), 0);
+	}
+	kq = new_queue();
+	unix_pair(fds);
+	READ_ADD(kq, fds[0], 0);
+	put(fds[1], 1);
+	EXPECT_READ(kq, fds[0], 0, 1);
+	close_pair(fds);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+	CHECK_EQ(close(file), 0);
+}
+
+/* By system calls: then the next touch of the number tells. */
+TEST(what_is_closed_past_the_library_is_found_out_as_ever)
+{
+	int fds[2], other, kq = new_queue(), inner = new_queue();
+	NEEDS_PRELOAD();
+	watch_a_copied_socket(kq, EV_CLEAR, fds, &other);
+	CHECK_EQ(syscall(SYS_close, fds[0]), 0);
+	expect_none(kq);
+	CHECK_FAILS(READ_DELETE(kq, fds[0]), EBADF);
+	CHECK_EQ(dup2(fds[1], fds[0]), fds[0]);
+	READ_ADD(kq, fds[0], 0);
+	CHECK_EQ(close(fds[0]), 0);
+	end_copy(fds, other);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(syscall(SYS_close, inner), 0);
+	CHECK_FAILS(kevent(inner, NULL, 0, NULL, 0, NULL), EBADF);
+	CHECK_EQ(open("/dev/null", O_RDONLY | O_CLOEXEC), inner);
+	CHECK_FAILS(kevent(inner, NULL, 0, NULL, 0, NULL), EINVAL);
+	CHECK_EQ(close(inner), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
 TEST(closing_all_from_a_number_on_closes_all_but_these)
 {
 	NEEDS_PRELOAD();

@@ -9,6 +9,7 @@ use super::Native;
 use super::descriptor::Private;
 use super::doorbell;
 use super::epoll::{self, BELL};
+use super::kept::{self, Mark};
 use crate::sync::{AtomicI32, AtomicU64, Ordering};
 use crate::sys::{Bell, Descriptor};
 
@@ -71,8 +72,9 @@ impl Outline {
     pub(super) fn rouse(&self, number: Descriptor) -> bool {
         let doorbell = self.doorbell.load(Ordering::Relaxed);
         let data = self.data.load(Ordering::Relaxed);
-        // It fails if the number is anything else.
-        doorbell::set(number, doorbell, Bell::Hold, data).is_ok()
+        // It fails if the number is another queue.
+        kept::bears(number, Mark::Queue)
+            && doorbell::set(number, doorbell, Bell::Hold, data).is_ok()
     }
 }
 

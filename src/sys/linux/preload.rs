@@ -15,7 +15,8 @@
 //! | 63..32 | its *life*: how often a file under this number was closed |
 //! | 31 | it is a queue, or was one when it was last used as such |
 //! | 30 | it is, or was, a private descriptor of the library's (see `kept`) |
-//! | 29..0 | which queue watches it: 0 none, a home and 1, or [`MANY`] |
+//! | 29 | it is a queue that is being closed in this moment |
+//! | 28..0 | which queue watches it: 0 none, a home and 1, or [`MANY`] |
 //!
 //! A knote remembers the life in which it was made, and is over when the number
 //! has another. So close() need not reach the knote: it goes to the next life,
@@ -38,7 +39,8 @@ const NUMBERS: usize = 1 << 20;
 const LIFE: u64 = 1 << 32;
 const QUEUE: u64 = 1 << 31;
 const PRIVATE: u64 = 1 << 30;
-const WATCHERS: u64 = PRIVATE - 1;
+const CLOSING: u64 = 1 << 29;
+const WATCHERS: u64 = CLOSING - 1;
 /// More than one queue has watched it.
 const MANY: u64 = WATCHERS;
 
@@ -52,9 +54,12 @@ static HIGHEST: AtomicU32 = AtomicU32::new(0);
 /// What the core gives for the preload library to call.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Closing {
-    /// The number is about to be closed, or replaced if that is said. Not 0:
-    /// it is none of the application's, and stays.
-    pub(crate) closing: extern "C" fn(Descriptor, replaced: c_int) -> c_int,
+    /// The number is about to be closed, or replaced if that is said. If it is
+    /// `paired`, `closed` will be called. Not 0: it is none of the
+    /// application's, and stays.
+    pub(crate) closing: extern "C" fn(Descriptor, replaced: c_int, paired: c_int) -> c_int,
+    /// It has been.
+    pub(crate) closed: extern "C" fn(Descriptor),
     /// The next number, this one included, that it must be told of. Negative:
     /// there is none.
     pub(crate) next: extern "C" fn(Descriptor) -> Descriptor,
@@ -70,7 +75,8 @@ struct Table {
     words: *const AtomicU64,
     count: usize,
     mask: u64,
-    closing: extern "C" fn(Descriptor, c_int) -> c_int,
+    closing: extern "C" fn(Descriptor, c_int, c_int) -> c_int,
+    closed: extern "C" fn(Descriptor),
     next: extern "C" fn(Descriptor) -> Descriptor,
     action: extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int,
     leave: extern "C" fn(c_int) -> u64,
@@ -98,8 +104,9 @@ pub(crate) fn attach(core: Closing) {
         size: size_of::<Table>(),
         words,
         count: NUMBERS,
-        mask: QUEUE | PRIVATE | WATCHERS,
+        mask: LIFE - 1,
         closing: core.closing,
+        closed: core.closed,
         next: core.next,
         action: signals::action,
         leave: signals::leave,
@@ -229,6 +236,19 @@ pub(crate) fn end_life(number: Descriptor) -> Watchers {
 /// From now on this number is a queue.
 pub(crate) fn begin_queue(number: Descriptor) {
     set(number, QUEUE);
+}
+
+/// A queue's number is about to be closed, and is no queue any more.
+pub(crate) fn begin_closing(number: Descriptor) {
+    set(number, CLOSING);
+}
+
+pub(crate) fn end_closing(number: Descriptor) {
+    unset(number, CLOSING);
+}
+
+pub(crate) fn is_closing(number: Descriptor) -> bool {
+    word(number).is_some_and(|word| word.load(Ordering::Acquire) & CLOSING != 0)
 }
 
 pub(super) fn begin_private(number: Descriptor) {
