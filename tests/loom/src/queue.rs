@@ -221,24 +221,29 @@ fn each_close_is_looked_into() {
     });
 }
 
-/// A number of the queue is closed: whoever waits by it is woken.
+/// A number of the queue is closed: whoever waits by it is woken. The lines are
+/// those of `Home::close`, with the bell left held.
 fn one_that_crosses_a_wait() {
     check(4, || {
         let shared = Arc::new((Calls::new(), Home::new()));
-        let closer = {
-            let shared = Arc::clone(&shared);
-            crate::spawn(move || {
-                if shared.0.close(5, Moment(1)) {
-                    shared.1.set(Bell::Hold);
-                }
-            })
-        };
-        if shared.0.sleep(5) {
+        let closer = closes(&shared, 5);
+        if let Some(epoch) = shared.0.sleep(5) {
             shared.1.wait();
             assert!(shared.0.is_closed(5) && shared.0.is_roused());
-            shared.0.wake();
+            shared.0.wake(epoch);
         }
         closer.join().unwrap();
         assert!(shared.0.is_over(Moment(0)));
     });
+}
+
+type Callers = Arc<(Calls, Arc<Home>)>;
+
+fn closes(shared: &Callers, number: crate::sys::Descriptor) -> JoinHandle<()> {
+    let shared = Arc::clone(shared);
+    crate::spawn(move || {
+        if shared.0.close(number, Moment(1)) {
+            shared.1.set(Bell::Hold);
+        }
+    })
 }
