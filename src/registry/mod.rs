@@ -419,8 +419,15 @@ impl<P: Platform> Registry<P> {
     /// If the number refers to this queue, notes that it does. ENOMEM: it does,
     /// but there is no room to note it.
     fn recognise(&self, at: u32, resident: &mut Resident, number: Descriptor) -> Result<bool> {
-        let answers =
-            self.home(at).and_then(|home| home.visit(|queue| queue.port().answers_to(number)));
+        let answers = self.home(at).and_then(|home| {
+            home.visit(|queue| {
+                let answers = queue.port().answers_to(number);
+                if answers {
+                    queue.note_dup();
+                }
+                answers
+            })
+        });
         if answers != Some(true) {
             return Ok(false);
         }
@@ -453,9 +460,7 @@ impl<P: Platform> Registry<P> {
         let Roster { residents, vacant, graves, spares, .. } = roster;
         let mut unsure = false;
         sys::own_descriptors(|number| {
-            if self.numbers.get(number).is_some()
-                || sys::descriptor_state(number) != DescriptorState::Queue
-            {
+            if self.is_known(number) || sys::descriptor_state(number) != DescriptorState::Queue {
                 return;
             }
             graves.retain(|at| match residents.get_mut(*at as usize) {
@@ -502,7 +507,7 @@ impl<P: Platform> Registry<P> {
         let resident = roster.residents.get_mut(at as usize).ok_or(Errno::EBADF)?;
         let mut complete = Ok(());
         sys::own_descriptors(|number| {
-            if self.numbers.get(number).is_none()
+            if !self.is_known(number)
                 && let Err(error) = self.recognise(at, resident, number)
             {
                 complete = Err(error);
@@ -531,6 +536,13 @@ impl<P: Platform> Registry<P> {
             }
         }
         haunted.visit(|queue| queue.renew(numbers)).unwrap_or(Err(Errno::EBADF))
+    }
+
+    /// Does the number refer to the queue that it is noted for? It may have been
+    /// closed, and be the last number of another one by now.
+    fn is_known(&self, number: Descriptor) -> bool {
+        let home = self.numbers.get(number).and_then(|entry| self.home(entry.home));
+        home.and_then(|home| home.visit(|queue| queue.port().answers_to(number))) == Some(true)
     }
 
     /// In a forked child, at its first call: gives back the memory of what it

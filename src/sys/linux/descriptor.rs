@@ -127,6 +127,14 @@ impl Drop for Private {
     }
 }
 
+/// Forgets a number that is a stranger's by now. (Not by taking it out and
+/// putting it back: a thread may leave by longjmp in between.)
+pub(super) fn drop_strange(kept: &mut Option<Private>) {
+    if kept.as_ref().is_some_and(|kept| !kept.is_ours()) {
+        *kept = None;
+    }
+}
+
 /// Closes a number of ours. (If the program has closed it already, the kernel
 /// says so.) Through syscall(): close() is a cancellation point, and locks are
 /// held here.
