@@ -184,7 +184,12 @@ impl<P: Platform> Queue<P> {
         let bell = if self.ready.is_empty() { Bell::Rest } else { Bell::Hold };
         // Should it fail, the number is no longer the queue: the bell goes on
         // as it is, and the next call by a good number sets it.
-        let set = self.port.bell(bell).is_ok();
+        let set = match bell {
+            // Whoever watches the queue by edges has had that of the waking, and
+            // needs another for what came onto the list since.
+            Bell::Hold if !self.ringing.is_out() => self.port.hold_bell_anew().is_ok(),
+            _ => self.port.bell(bell).is_ok(),
+        };
         self.ringing.is_set(if set { bell } else { Bell::Hold });
     }
 

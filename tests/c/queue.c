@@ -1044,6 +1044,35 @@ TEST(dup2_over_a_queue_is_found_though_nobody_used_it)
 		CHECK_EQ(close(idle[i]), 0);
 }
 
+/* One of its numbers is closed under a waiter, which may be woken by that; who
+ * watches the queue by edges goes on to hear each event. */
+TEST(nested_clear_goes_on_when_a_dup_is_closed_under_a_waiter)
+{
+	int outer = new_queue(), kq = new_queue(), i, j;
+	READ_ADD(outer, kq, EV_CLEAR);
+	USER_ADD(kq, 1, EV_CLEAR);
+	for (i = 0; i < 20; i++) {
+		int number = dup(kq);
+		struct sleeper sleeper;
+		struct kevent k;
+		CHECK(number >= 0);
+		sleeper_start(&sleeper, number);
+		CHECK_EQ(close(number), 0);
+		TRIGGER(kq, 1);
+		CHECK_EQ(pthread_join(sleeper.thread, NULL), 0);
+		CHECK(kevent(kq, NULL, 0, &k, 1, &no_wait) >= 0);
+		CHECK(kevent(outer, NULL, 0, &k, 1, &no_wait) >= 0);
+		for (j = 0; j < 3; j++) {
+			TRIGGER(kq, 1);
+			EXPECT_READ(outer, kq, EV_CLEAR, 0, 1);
+			EXPECT_USER(kq, 1, EV_CLEAR);
+			EXPECT_QUIET(kq);
+		}
+	}
+	CHECK_EQ(close(kq), 0);
+	CHECK_EQ(close(outer), 0);
+}
+
 /* Changes by a number that was one of two of a queue fall on what it is now. */
 TEST(dup_on_the_number_of_another_dup_is_not_that_queue)
 {
