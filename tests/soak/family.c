@@ -115,7 +115,11 @@ make_child(struct rng *r, int *status)
 	bool killed = one_in(r, 4);
 	*status = killed ? SIGKILL : code << 8;
 	snprintf(number, sizeof number, "%d", code);
-	switch (below(r, 6)) {
+	/*
+	 * The preload library really ignores what is ignored while a program is
+	 * spawned, so that it inherits that, and no such signal is counted (D84).
+	 */
+	switch (below(r, exact ? 5 : 6)) {
 	case 0:
 	case 1:
 		doing("forks");
