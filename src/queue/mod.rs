@@ -149,6 +149,11 @@ impl<P: Platform> Queue<P> {
             self.alarm = first;
         }
         if self.roused {
+            // The bell is held, and so tells every wait; but whoever watches the
+            // queue by edges has had that of the waking.
+            if wake != Wake::Myself && !self.ready.is_empty() && !self.ringing.is_out() {
+                self.port.hold_bell_anew()?;
+            }
             return Ok(false);
         }
         match self.ringing.step(self.ready.is_empty(), wake, sys::thread_mark()) {
