@@ -4,6 +4,7 @@
 #                         for LD_PRELOAD
 #   make check            every test; PROFILE=debug (as by default) or release
 #   make demo             build, install aside, serve real clients
+#   make soak             everything at random; MINUTES= SEED= ROUND= PRELOAD=
 #   make bench            the cost table; OTHER=path of another library, ARGS=
 #   make install          PREFIX= LIBDIR= INCLUDEDIR= DESTDIR= PROFILE=
 #   make uninstall        removes what install put there, and nothing else
@@ -77,6 +78,10 @@ check:
 demo:
 	ci/demo.sh
 
+soak:
+	MINUTES="$(MINUTES)" SEED="$(SEED)" ROUND="$(ROUND)" \
+	    PRELOAD="$(PRELOAD)" ci/soak.sh
+
 bench:
 	OTHER="$(OTHER)" ARGS="$(ARGS)" ci/bench.sh
 
@@ -86,4 +91,4 @@ header:
 clean:
 	$(CARGO) clean
 
-.PHONY: all build install uninstall check demo bench header clean
+.PHONY: all build install uninstall check demo soak bench header clean

@@ -43,6 +43,81 @@ main(void)
 }
 "#;
 
+/// A plugin that leaves a queue, and a thread that waits in it.
+const PLUGIN: &str = r#"
+#include <sys/event.h>
+#include <pthread.h>
+#include <signal.h>
+
+static int kq;
+static pthread_t thread;
+
+static void *
+wait(void *told)
+{
+	static struct kevent got;
+	*(int *)told = kevent(kq, NULL, 0, &got, 1, NULL);
+	return (told);
+}
+
+int
+start(int fd, int *told)
+{
+	struct kevent kev[3];
+
+	EV_SET(&kev[0], fd, EVFILT_READ, EV_ADD, 0, 0, 0);
+	EV_SET(&kev[1], SIGUSR1, EVFILT_SIGNAL, EV_ADD | EV_DISABLE, 0, 0, 0);
+	EV_SET(&kev[2], 1, EVFILT_TIMER, EV_ADD, 0, 3600000, 0);
+	kq = kqueue();
+	if (kq == -1 || kevent(kq, kev, 3, 0, 0, 0) != 0)
+		return (1);
+	return (pthread_create(&thread, NULL, wait, told));
+}
+
+int
+end(void)
+{
+	return (pthread_join(thread, NULL));
+}
+"#;
+
+/// Lets it go while the thread waits; signals come, and a child is forked.
+const HOST: &str = r#"
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int
+main(int argc, char **argv)
+{
+	int fds[2], told = 0, status;
+	void *plugin = dlopen(argv[1], RTLD_NOW);
+	int (*start)(int, int *), (*end)(void);
+
+	if (argc != 2 || plugin == NULL || pipe(fds) == -1)
+		return (1);
+	*(void **)&start = dlsym(plugin, "start");
+	*(void **)&end = dlsym(plugin, "end");
+	signal(SIGUSR1, SIG_IGN);
+	if (start(fds[0], &told) != 0 || dlclose(plugin) != 0)
+		return (2);
+	raise(SIGUSR1);
+	if (fork() == 0)
+		return (0);
+	if (wait(&status) == -1 || status != 0)
+		return (3);
+	if (write(fds[1], "x", 1) != 1 || end() != 0 || told != 1)
+		return (4);
+	plugin = dlopen(argv[1], RTLD_NOW);
+	if (plugin == NULL || dlclose(plugin) != 0)
+		return (5);
+	puts("still there");
+	return (0);
+}
+"#;
+
 /// Every file and link below `root`, as paths relative to it.
 fn files(root: &Path) -> BTreeSet<String> {
     fn walk(dir: &Path, root: &Path, found: &mut BTreeSet<String>) {
@@ -218,4 +293,35 @@ fn destdir_libdir_and_includedir_are_honoured() {
     let program = compile(dir.path(), "staged", &[], &flags);
     let said = run(Command::new(&program).env("LD_LIBRARY_PATH", root.join("opt/kq/lib")));
     assert_eq!(said, "one user event\n");
+}
+
+#[test]
+fn plugin_with_the_archive_in_it_may_be_closed() {
+    let dir = tempfile::tempdir().expect("directory");
+    let prefix = dir.path().join("prefix");
+    let lib = prefix.join("lib");
+    make("install", &[variable("PREFIX", &prefix)]);
+    let pcdir = lib.join("pkgconfig");
+    let cflags = pkg_config(&pcdir, None, &["--cflags"]);
+    let libs = pkg_config(&pcdir, None, &["--static", "--libs"]);
+
+    let source = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).expect("source written");
+        path
+    };
+    let plugin = dir.path().join("plugin.so");
+    run(Command::new("cc")
+        .args(["-shared", "-fPIC", "-pthread", "-o"])
+        .arg(&plugin)
+        .arg(source("plugin.c", PLUGIN))
+        .args(cflags)
+        .arg(lib.join("libkqueue.a"))
+        .args(libs.iter().filter(|flag| *flag != "-lkqueue")));
+    assert!(!dynamic(&plugin).contains("libkqueue"), "the archive was not taken");
+    let host = dir.path().join("host");
+    run(Command::new("cc").arg("-o").arg(&host).arg(source("host.c", HOST)).arg("-ldl"));
+    for _ in 0..3 {
+        assert_eq!(run(Command::new(&host).arg(&plugin)), "still there\n");
+    }
 }

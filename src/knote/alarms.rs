@@ -52,6 +52,12 @@ impl Alarms {
         self.heap.first().map(|(at, _)| *at)
     }
 
+    /// Cancels all, also those of a heap that was left half changed.
+    pub(crate) fn clear(&mut self) {
+        self.heap.clear();
+        self.places.fill(NOWHERE);
+    }
+
     /// Sets or moves the alarm of a knote for which room was made.
     pub(crate) fn set(&mut self, slot: Slot, at: Moment) {
         if at == Moment::NEVER {

@@ -57,6 +57,12 @@ impl Ready {
         self.links.get(slot as usize).is_some_and(|link| link.after != OFF)
     }
 
+    /// Takes all off, also from a list that was left half changed.
+    pub(crate) fn clear(&mut self) {
+        self.links.fill(Link { before: OFF, after: OFF });
+        (self.first, self.last, self.len) = (END, END, 0);
+    }
+
     /// Puts a knote at the end, unless it is on the list already.
     pub(crate) fn push(&mut self, slot: Slot) {
         let last = self.last;

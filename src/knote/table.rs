@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Knote, Slot};
+use super::{Body, Knote, Slot};
 use crate::errno::{Errno, Result};
 use crate::sys::Token;
 use core::ffi::c_short;
@@ -185,6 +185,34 @@ impl Table {
                 return;
             }
             at = place.next;
+        }
+    }
+
+    /// Makes chains and free places anew, of a table that was left half changed.
+    /// A knote that was not attached yet goes.
+    pub(crate) fn mend(&mut self) {
+        self.by_descriptor.fill(NONE);
+        self.by_hash.fill(NONE);
+        self.free = NONE;
+        self.hashed = 0;
+        let Table { places, free, by_descriptor, by_hash, hashed } = self;
+        for (slot, place) in (0..).zip(places.iter_mut()) {
+            let head = place.knote.as_ref().and_then(|knote| match knote.body {
+                Body::None => None,
+                body if body.is_by_descriptor() => by_descriptor.get_mut(knote.ident),
+                _ => {
+                    *hashed += 1;
+                    let heads = by_hash.len();
+                    by_hash.get_mut(bucket(knote.filter, knote.ident, heads))
+                }
+            });
+            if let Some(head) = head {
+                place.next = core::mem::replace(head, slot);
+            } else {
+                place.knote = None;
+                place.generation = (place.generation + 1) % Token::GENERATIONS;
+                place.next = core::mem::replace(free, slot);
+            }
         }
     }
 

@@ -43,6 +43,10 @@ pub(super) fn all<P: Platform, C: Caller>(
     loop {
         let mut queue = home.enter(tenant)?;
         queue.port.reach(number);
+        // Elsewhere it does no harm to find out late: the queue is dead then.
+        if queue.has_dups && queue.is_gone() {
+            return Err(Stop::Gone);
+        }
         let mut turn = 0;
         while let Some(change) = next {
             match one(&mut queue, number, caller, change)? {

@@ -335,7 +335,7 @@ impl<P: Platform> Queue<P> {
                     Some(slot) => self.hinted(slot, seen, crowded, caller),
                     None => self.stray(gone),
                 },
-                Ok(Some(Hint::Bell)) => self.bell_taken(),
+                Ok(Some(Hint::Bell)) => self.ringing.hint_taken(),
                 Ok(Some(Hint::Alarm)) => self.expire(),
                 Err(Errno::EBADF) => return Err(Stop::Gone),
                 Err(error) => return Err(Stop::Failed(error)),
@@ -471,8 +471,10 @@ impl<P: Platform> Queue<P> {
             }
             return;
         }
-        // A hint that came with this wait tells that the number is the same.
-        if seen.is_none() && !is_same(knote, &mut self.port) {
+        // A hint that came with this wait tells that the number is the same, if
+        // there is something to show for it.
+        let in_doubt = seen.is_none() || (report.data <= 0 && !report.eof);
+        if in_doubt && !is_same(knote, &mut self.port) {
             let _ = self.delete(slot);
             return;
         }

@@ -14,8 +14,10 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod bell;
 mod calls;
 mod collect;
+mod mend;
 mod renew;
 #[cfg(test)]
 mod tests;
@@ -29,7 +31,8 @@ use crate::knote::alarms::Alarms;
 use crate::knote::ready::Ready;
 use crate::knote::table::Table;
 use crate::sync::{AtomicBool, Ordering};
-use crate::sys::{Bell, Descriptor, Mutex, Platform};
+use crate::sys::{self, Bell, Descriptor, Mutex, Platform};
+use bell::{Ringing, Step, Wake};
 use calls::Calls;
 use parking_lot::lock_api::MappedMutexGuard;
 
@@ -85,17 +88,14 @@ pub(crate) struct Queue<P: Platform> {
     port: P,
     /// The home that it lives in.
     home: u32,
-    /// The bell as last set, and not yet taken by a wait.
-    bell: Bell,
-    /// Threads that have let go of the lock to ring. Until they are back
-    /// nobody else sets the bell.
-    ringers: u32,
-    /// A wait has taken the bell's hint while they were out.
-    taken: bool,
+    ringing: Ringing,
     /// What the platform's alarm is set to.
     alarm: Option<Moment>,
     /// The number of the present scan: at most one event a knote in each.
     scan: u32,
+    /// It is, or was, known by more than one number: then one of them may be
+    /// another queue's by now while this one lives.
+    has_dups: bool,
     /// How many knotes the platform must attend to before a thread sleeps.
     careful: u32,
     /// Its waiters are being woken because a number of it goes: the bell is
@@ -110,17 +110,6 @@ pub(crate) struct Queue<P: Platform> {
 /// How often a closing queue's lock is looked at, before it is not waited for.
 const SPINS: u32 = 1000;
 
-/// How [`Queue::settle`] is to wake whoever waits.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-enum Wake {
-    /// Something came onto the list: one waiter takes it.
-    One,
-    /// Something stays on the list: it concerns every waiter.
-    All,
-    /// This very call looks at the list next.
-    Myself,
-}
-
 impl<P: Platform> Queue<P> {
     pub(crate) fn new(port: P, home: u32) -> Queue<P> {
         Queue {
@@ -129,11 +118,10 @@ impl<P: Platform> Queue<P> {
             alarms: Alarms::new(),
             port,
             home,
-            bell: Bell::Rest,
-            ringers: 0,
-            taken: false,
+            ringing: Ringing::new(),
             alarm: None,
             scan: 0,
+            has_dups: false,
             careful: 0,
             roused: false,
             gone: 0,
@@ -160,51 +148,35 @@ impl<P: Platform> Queue<P> {
             self.port.alarm(first)?;
             self.alarm = first;
         }
-        if self.ringers > 0 || self.roused {
+        if self.roused {
             return Ok(false);
         }
-        let bell = match (self.ready.is_empty(), self.bell, wake) {
-            (true, Bell::Rest, _) => return Ok(false),
-            (true, ..) => Bell::Rest,
-            // Rung and not yet taken: a waiter is on its way, or the next one
-            // will find it. Held: every one does.
-            (false, Bell::Ring | Bell::Hold, _) => return Ok(false),
-            (false, Bell::Rest, Wake::One) => {
-                self.ringers = 1;
-                return Ok(true);
+        match self.ringing.step(self.ready.is_empty(), wake, sys::thread_mark()) {
+            Step::Nothing => Ok(false),
+            Step::GoOut => Ok(true),
+            Step::Set(bell) => {
+                self.port.bell(bell)?;
+                self.ringing.is_set(bell);
+                Ok(false)
             }
-            (false, Bell::Rest, Wake::All) => Bell::Hold,
-            (false, Bell::Rest, Wake::Myself) => return Ok(false),
-        };
-        self.port.bell(bell)?;
-        self.bell = bell;
-        Ok(false)
+        }
     }
 
     /// The ringer is back. If it could not ring, the next call with a good
     /// number will.
     fn rung(&mut self, done: bool) -> Result<()> {
-        self.ringers = 0;
-        let taken = core::mem::replace(&mut self.taken, false);
+        self.ringing.is_back(done);
         if !done {
             return Ok(());
-        }
-        if !taken {
-            self.bell = Bell::Ring;
         }
         // What came onto the list since, or stayed there because the one who
         // took the hint had no room, is announced to everybody.
         self.settle(Wake::All).map(|_| ())
     }
 
-    /// A wait has taken the bell's hint. A ring is over with that; a hold goes
-    /// on.
-    fn bell_taken(&mut self) {
-        if self.ringers > 0 {
-            self.taken = true;
-        } else if self.bell == Bell::Ring {
-            self.bell = Bell::Rest;
-        }
+    /// It has been found under one more number.
+    pub(crate) fn note_dup(&mut self) {
+        self.has_dups = true;
     }
 
     /// Its waiters have been woken: the bell is what the list says again.
@@ -212,7 +184,8 @@ impl<P: Platform> Queue<P> {
         let bell = if self.ready.is_empty() { Bell::Rest } else { Bell::Hold };
         // Should it fail, the number is no longer the queue: the bell goes on
         // as it is, and the next call by a good number sets it.
-        self.bell = if self.port.bell(bell).is_ok() { bell } else { Bell::Hold };
+        let set = self.port.bell(bell).is_ok();
+        self.ringing.is_set(if set { bell } else { Bell::Hold });
     }
 
     /// A number has been closed: its knotes of that life are gone.
@@ -295,7 +268,7 @@ impl<P: Platform> Home<P> {
     /// The tenant leaves, unless some thread is out ringing its bell.
     pub(crate) fn clear(&self) -> Option<Queue<P>> {
         let mut room = self.room.lock();
-        let leaves = room.queue.as_ref().is_some_and(|queue| queue.ringers == 0);
+        let leaves = room.queue.as_ref().is_some_and(|queue| !queue.ringing.is_out());
         if !leaves {
             return None;
         }
@@ -435,7 +408,8 @@ fn ring<P: Platform>(
 pub(crate) type Astray<P> = fn(Descriptor, &mut <P as Platform>::Found, usize);
 
 /// A call of kevent() on the queue that lives here as `tenant` and is known to
-/// the caller by `number`.
+/// the caller by `number`. A thread may leave it wherever it is, by a longjmp
+/// out of a signal handler: the queue is mended then.
 pub(crate) fn kevent<P: Platform, C: Caller>(
     home: &Home<P>,
     tenant: u32,
@@ -443,12 +417,18 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
     caller: &mut C,
     astray: Astray<P>,
 ) -> core::result::Result<usize, Stop> {
-    let done = apply_and_collect(home, tenant, number, caller, astray);
-    home.keep_roused(tenant, number);
-    done
+    P::unless_left(
+        &mut (home, caller),
+        |(home, _)| home.left(),
+        |(home, caller)| {
+            let done = call(home, tenant, number, *caller, astray);
+            home.keep_roused(tenant, number);
+            done
+        },
+    )
 }
 
-fn apply_and_collect<P: Platform, C: Caller>(
+fn call<P: Platform, C: Caller>(
     home: &Home<P>,
     tenant: u32,
     number: Descriptor,

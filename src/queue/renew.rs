@@ -18,13 +18,13 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Bell, Queue};
+use super::Queue;
 use crate::errno::{Errno, Result};
 use crate::event::EVFILT_READ;
 use crate::filter;
 use crate::knote::Slot;
 use crate::knote::table::Key;
-use crate::sys::{Descriptor, Platform};
+use crate::sys::{Bell, Descriptor, Platform};
 
 /// So many idle wakes any queue bears.
 const BEARABLE: usize = 8;
@@ -90,7 +90,7 @@ impl<P: Platform> Queue<P> {
     pub(crate) fn renew(&mut self, numbers: &[Descriptor]) -> Result<()> {
         // Not at once again, whatever comes of it.
         self.haunts = 0;
-        if self.ringers > 0 {
+        if self.ringing.is_out() {
             // A thread is on its way to the old bell.
             return Err(Errno::EAGAIN);
         }
@@ -110,8 +110,8 @@ impl<P: Platform> Queue<P> {
             }
         }
         self.port.renew(renewal, numbers)?;
-        if self.bell != Bell::Rest {
-            self.port.bell(self.bell)?;
+        if self.ringing.bell() != Bell::Rest {
+            self.port.bell(self.ringing.bell())?;
         }
         Ok(())
     }

@@ -102,7 +102,7 @@ fn start() -> Result<&'static Registry<Native>> {
     if let Some(registry) = REGISTRY.get() {
         return Ok(registry);
     }
-    sys::disown(holders);
+    sys::disown(holders, CLOSE_IN_CHILDREN.load(Ordering::Relaxed));
     HANDLED.store(false, Ordering::Relaxed);
     REGISTRY.start(Registry::renew, Registry::new)
 }
@@ -114,15 +114,16 @@ static HANDLED: AtomicBool = AtomicBool::new(false);
 /// back what it inherited.
 fn start_child() {
     let holders = sys::holders_until_now();
-    let Some(parent) = REGISTRY.inherited() else { return };
+    if REGISTRY.inherited().is_none() {
+        return;
+    }
     if HANDLED.load(Ordering::Relaxed) {
         // Without memory it stays as it is, until the next call.
         let _ = start();
     } else if CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
         // libc does not know of this fork: another thread may have been inside
         // malloc(). So memory is left to kqueue(), which needs some.
-        parent.close_numbers();
-        sys::disown(holders);
+        sys::disown(holders, true);
     }
 }
 
@@ -146,9 +147,6 @@ extern "C" fn in_forked_child() {
     HANDLED.store(true, Ordering::Relaxed);
     if !CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
         return;
-    }
-    if let Some(inherited) = REGISTRY.inherited() {
-        inherited.close_numbers();
     }
     sys::disown_in_handler();
 }
@@ -180,6 +178,8 @@ fn find_slow(
     if registry.is_none() {
         start_child();
     }
+    // It may be a dup already, that got the number of one that was closed.
+    closing::wait_until_closed(number);
     let state = sys::descriptor_state(number);
     if state == DescriptorState::Queue {
         let alias = registry.map_or(Ok(None), |registry| registry.find_alias(number))?;
@@ -297,6 +297,7 @@ impl<P: Platform> Registry<P> {
     ) -> Result<()> {
         let no_memory = |_| Errno::ENOMEM;
         self.numbers.prepare(number)?;
+        sys::remember(number)?;
         // The kernel gave the number out: whatever had it has been closed.
         if let Some(last) = self.numbers.get(number) {
             self.numbers.set(number, None);
@@ -420,13 +421,21 @@ impl<P: Platform> Registry<P> {
     /// If the number refers to this queue, notes that it does. ENOMEM: it does,
     /// but there is no room to note it.
     fn recognise(&self, at: u32, resident: &mut Resident, number: Descriptor) -> Result<bool> {
-        let answers =
-            self.home(at).and_then(|home| home.visit(|queue| queue.port().answers_to(number)));
+        let answers = self.home(at).and_then(|home| {
+            home.visit(|queue| {
+                let answers = queue.port().answers_to(number);
+                if answers {
+                    queue.note_dup();
+                }
+                answers
+            })
+        });
         // One that is being closed answers still, for a moment.
         if answers != Some(true) || sys::is_closing(number) {
             return Ok(false);
         }
         self.numbers.prepare(number)?;
+        sys::remember(number)?;
         resident.numbers.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         if !resident.numbers.contains(&number) {
             resident.numbers.push(number);
@@ -456,9 +465,7 @@ impl<P: Platform> Registry<P> {
         let Roster { residents, vacant, graves, spares, .. } = roster;
         let mut unsure = false;
         sys::own_descriptors(|number| {
-            if self.numbers.get(number).is_some()
-                || sys::descriptor_state(number) != DescriptorState::Queue
-            {
+            if self.is_known(number) || sys::descriptor_state(number) != DescriptorState::Queue {
                 return;
             }
             graves.retain(|at| match residents.get_mut(*at as usize) {
@@ -505,7 +512,7 @@ impl<P: Platform> Registry<P> {
         let resident = roster.residents.get_mut(at as usize).ok_or(Errno::EBADF)?;
         let mut complete = Ok(());
         sys::own_descriptors(|number| {
-            if self.numbers.get(number).is_none()
+            if !self.is_known(number)
                 && let Err(error) = self.recognise(at, resident, number)
             {
                 complete = Err(error);
@@ -536,16 +543,11 @@ impl<P: Platform> Registry<P> {
         haunted.visit(|queue| queue.renew(numbers)).unwrap_or(Err(Errno::EBADF))
     }
 
-    /// In a forked child: closes the numbers, which natively would not be open
-    /// here. One that is something else by now is left alone. Takes no lock, for
-    /// its holder may not be there, and no memory.
-    fn close_numbers(&self) {
-        self.numbers.for_each(|number, _| {
-            self.numbers.set(number, None);
-            if sys::descriptor_state(number) == DescriptorState::Queue {
-                P::close(number);
-            }
-        });
+    /// Does the number refer to the queue that it is noted for? It may have been
+    /// closed, and be the last number of another one by now.
+    fn is_known(&self, number: Descriptor) -> bool {
+        let home = self.numbers.get(number).and_then(|entry| self.home(entry.home));
+        home.and_then(|home| home.visit(|queue| queue.port().answers_to(number))) == Some(true)
     }
 
     /// In a forked child, at its first call: gives back the memory of what it
@@ -553,9 +555,6 @@ impl<P: Platform> Registry<P> {
     /// have was changing the registry at the fork, and it is as it was left. A
     /// home that such a thread had locked is never used again.
     fn renew(&'static self) -> bool {
-        if CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
-            self.close_numbers();
-        }
         let Some(mut roster) = self.roster.try_lock() else { return false };
         self.owner.store(sys::process_id(), Ordering::Relaxed);
         self.numbers.for_each(|number, _| self.numbers.set(number, None));

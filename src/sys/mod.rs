@@ -14,12 +14,14 @@
 //! |---|---|
 //! | [`Platform`] | one queue's kernel objects |
 //! | `RawLock` | what [`Mutex`] sleeps on; never allocates, survives a fork |
+//! | `reclaim`, `thread_mark` | a lock that a thread has left behind; who is who |
 //! | `PerProcess` | a value that a forked child starts anew |
 //! | `descriptor_state`, `own_descriptors` | what a number is, and which are open |
 //! | `at_fork_in_child` | a call in every forked child |
 //! | `in_forked_child` | what a forked child needs of the platform at once |
-//! | `disown_in_handler`, `disown` | give up a parent's private descriptors |
+//! | `disown_in_handler`, `disown` | give up a parent's descriptors |
 //! | `holders_until_now` | whose they are |
+//! | `remember` | notes a queue's number, which a forked child gives up |
 //! | `is_kept` | is a number one of these? |
 //! | `Busy` | says that a queue is being made, for those who fork meanwhile |
 //! | `thread_id`, `process_id`, `errno`, `set_errno`, `print` | small services |
@@ -553,6 +555,20 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
         Self::wait(waiter, found, most, patience, cancel)
     }
 
+    /// Calls `stay` with the state; if the thread does not come back from it,
+    /// `left` is called, where that can be learned. What that is about to take
+    /// a lock must not have been interrupted with it: see `reclaim`.
+    fn unless_left<S, R>(state: &mut S, left: fn(&mut S), stay: impl FnOnce(&mut S) -> R) -> R {
+        let _ = left;
+        stay(state)
+    }
+
+    /// Gives back what locks of the platform's own the calling thread holds, in
+    /// a call that it leaves for good.
+    fn reclaim_own() {
+        // Most have none.
+    }
+
     /// The calling thread is about to wait, and may sleep. No lock is held.
     fn about_to_wait();
 
@@ -571,7 +587,7 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
 
     /// Takes the next hint out of what was found. There can be more of them
     /// than the wait counted, where one thing found stands for many. `None`:
-    /// that was all. EBADF: what was found is not this queue's.
+    /// that was all. EBADF: what was found is not this queue's, and still there.
     fn next_hint(&mut self, found: &mut Self::Found) -> Result<Option<Hint>>;
 }
 
@@ -597,5 +613,6 @@ pub(crate) use imp::{
     Busy, Closing, Native, PerProcess, RawLock, at_fork_in_child, attach, begin_closing,
     begin_queue, begin_watch, descriptor_state, disown, disown_in_handler, end_closing, end_life,
     end_watch, errno, holders_until_now, in_forked_child, is_closing, is_kept, is_told, life,
-    next_known, own_descriptors, print, process_id, set_errno, thread_id,
+    next_known, own_descriptors, print, process_id, reclaim, remember, set_errno, thread_id,
+    thread_mark,
 };

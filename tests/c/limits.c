@@ -693,6 +693,29 @@ TEST(waiting_on_a_number_that_is_a_strangers_epoll_may_take_its_edge)
 	CHECK_EQ(close(ep), 0);
 }
 
+/* D95: nobody has told of the dup, nor of the close. */
+TEST(a_change_by_a_number_that_became_a_dup_may_fall_on_both_queues)
+{
+	int first = new_queue(), kq = new_queue(), other = dup(first);
+	struct kevent k;
+	CHANGE(first, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, UDATA(1));
+	CHANGE(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, UDATA(2));
+	CHECK_EQ(close(first), 0);
+	CHECK_EQ(fcntl(kq, F_DUPFD_CLOEXEC, first), first);
+	CHANGE(first, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, UDATA(2));
+	EXPECT(first, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, UDATA(2));
+	/* It may, and need not. */
+	CHECK(kevent(other, NULL, 0, &k, 1, &no_wait) >= 0);
+	expect_none(other);
+	/* From now on it is known. */
+	CHANGE(first, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, UDATA(2));
+	expect_none(other);
+	EXPECT(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, UDATA(2));
+	CHECK_EQ(close(first), 0);
+	CHECK_EQ(close(other), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
 /* The queue as a file */
 
 TEST(queue_is_an_epoll_to_read_write_and_fstat)

@@ -1016,6 +1016,120 @@ TEST(dup2_moves_a_queue)
 	CHECK_EQ(close(moved), 0);
 }
 
+/*
+ * The one number left of a queue is that of another one, which has not been
+ * asked after: looking for closed queues must find it all the same. A queue
+ * with a signal is looked for as soon as one of its numbers is given out anew.
+ */
+TEST(dup2_over_a_queue_is_found_though_nobody_used_it)
+{
+	int idle[16], i;
+	for (i = 0; i < 16; i++)
+		idle[i] = new_queue();
+	for (i = 0; i < 16; i++) {
+		int over = new_queue(), kq = new_queue(), next;
+		USER_ADD(kq, 1, EV_CLEAR);
+		CHANGE(kq, SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+		CHECK_EQ(dup2(kq, over), over);
+		CHECK_EQ(close(kq), 0);
+		next = new_queue();
+		CHECK_EQ(next, kq);
+		TRIGGER(over, 1);
+		EXPECT_USER(over, 1, EV_CLEAR);
+		EXPECT_QUIET(over);
+		CHECK_EQ(close(next), 0);
+		CHECK_EQ(close(over), 0);
+	}
+	for (i = 0; i < 16; i++)
+		CHECK_EQ(close(idle[i]), 0);
+}
+
+/* Changes by a number that was one of two of a queue fall on what it is now. */
+TEST(dup_on_the_number_of_another_dup_is_not_that_queue)
+{
+	int other = new_queue(), kq = new_queue(), number = dup(other), i;
+	USER_ADD(other, 1, EV_CLEAR);
+	USER_ADD(other, 2, EV_CLEAR);
+	USER_ADD(kq, 1, EV_CLEAR);
+	CHANGE(number, 1, EVFILT_USER, EV_ENABLE, 0, 0, UDATA(3));
+	CHECK_EQ(close(number), 0);
+	CHECK_EQ(fcntl(kq, F_DUPFD_CLOEXEC, number), number);
+	for (i = 0; i < 3; i++) {
+		TRIGGER(number, 1);
+		EXPECT_USER(number, 1, EV_CLEAR);
+		TRIGGER(other, 2);
+		EXPECT_USER(other, 2, EV_CLEAR);
+		EXPECT_QUIET(other);
+	}
+	CHECK_EQ(close(number), 0);
+	CHECK_EQ(close(kq), 0);
+	TRIGGER(other, 1);
+	EXPECT_USER(other, 1, EV_CLEAR);
+	CHECK_EQ(close(other), 0);
+}
+
+/* What a call finds out by taking an event is not lost. */
+static void
+number_of_another_queue_loses_nothing(unsigned mode, bool changes)
+{
+	int fds[2], other = new_queue(), kq = new_queue();
+	struct kevent ch, ev[2];
+	unix_pair(fds);
+	READ_ADD(kq, fds[0], mode);
+	USER_ADD(kq, 1, EV_CLEAR);
+	CHECK_EQ(close(other), 0);
+	CHECK_EQ(fcntl(kq, F_DUPFD_CLOEXEC, other), other);
+	put(fds[1], 2);
+	ch = kev(1, EVFILT_USER, EV_CLEAR, 0, 0, UDATA(3));
+	CHECK_EQ(kevent(other, &ch, changes, ev, 2, &no_wait), 1);
+	CHECK_KEV(ev[0], (uintptr_t)fds[0], EVFILT_READ, EV_ADD | mode, 0, 2,
+	    UDATA(3));
+	TRIGGER(kq, 1);
+	if (mode == 0)
+		take(fds[0], 2);
+	EXPECT_USER(other, 1, EV_CLEAR);
+	EXPECT_QUIET(other);
+	close_pair(fds);
+	CHECK_EQ(close(kq), 0);
+	CHECK_EQ(close(other), 0);
+}
+
+TEST(number_of_another_queue_loses_no_level_event)
+{
+	number_of_another_queue_loses_nothing(0, false);
+}
+
+TEST(number_of_another_queue_loses_no_clear_event)
+{
+	number_of_another_queue_loses_nothing(EV_CLEAR, false);
+	number_of_another_queue_loses_nothing(EV_CLEAR, true);
+}
+
+TEST(number_of_another_queue_loses_no_oneshot_event)
+{
+	number_of_another_queue_loses_nothing(EV_ONESHOT, false);
+}
+
+TEST(number_of_another_queue_loses_no_dispatch_event)
+{
+	number_of_another_queue_loses_nothing(EV_DISPATCH, false);
+}
+
+TEST(number_of_another_queue_loses_no_user_event)
+{
+	int other = new_queue(), kq = new_queue(), i;
+	USER_ADD(kq, 1, EV_CLEAR);
+	CHECK_EQ(close(other), 0);
+	CHECK_EQ(fcntl(kq, F_DUPFD_CLOEXEC, other), other);
+	for (i = 0; i < 3; i++) {
+		TRIGGER(kq, 1);
+		EXPECT_USER(other, 1, EV_CLEAR);
+		EXPECT_QUIET(other);
+	}
+	CHECK_EQ(close(kq), 0);
+	CHECK_EQ(close(other), 0);
+}
+
 TEST(dup_chain_works_at_every_link)
 {
 	int i, next, kq = new_queue();
@@ -1768,6 +1882,110 @@ TEST(queues_closed_in_batches_leave_nothing_behind)
 			CHECK_EQ(close(q[(i * 37 + round) % BATCH]), 0);
 	}
 	check_growth(fds, kib);
+}
+
+/* With one that lives all the while, and its dups. */
+TEST(fifty_thousand_queues_leave_nothing_behind)
+{
+	long kib = 0;
+	int i, fds, kept = new_queue();
+	int rounds = getenv("KQUEUE_VALGRIND") == NULL ? 50000 : 1000;
+	USER_ADD(kept, 1, EV_CLEAR);
+	fds = descriptors();
+	for (i = 0; i < rounds; i++) {
+		int kq, copy;
+		if (i == rounds / 10)
+			kib = resident_kib();
+		kq = new_queue();
+		if (i % 4 == 0) {
+			/* The first number goes, the other one is the last. */
+			copy = dup(kq);
+			CHECK(copy >= 0);
+			CHECK_EQ(close(kq), 0);
+			kq = copy;
+			USER_ADD(kq, 2, EV_CLEAR);
+		}
+		if (i % 64 == 0) {
+			copy = dup(kept);
+			TRIGGER(copy, 1);
+			CHECK_EQ(close(copy), 0);
+			EXPECT_USER(kept, 1, EV_CLEAR);
+		}
+		CHECK_EQ(close(kq), 0);
+	}
+	check_growth(fds, kib);
+	expect_none(kept);
+	CHECK_EQ(close(kept), 0);
+}
+
+/* What the application misses of dead queues, its signals, it gets back at the
+ * next kqueue(): of all of them. */
+TEST(many_queues_that_are_missed_are_found_dead_at_once)
+{
+	enum { QUEUES = 200 };
+	int q[QUEUES], i, fds = descriptors(), kq;
+	struct sigaction action;
+	for (i = 0; i < QUEUES; i++) {
+		q[i] = new_queue();
+		CHANGE(q[i], SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+	}
+	for (i = 0; i < QUEUES; i++)
+		CHECK_EQ(close(q[i]), 0);
+	kq = new_queue();
+	CHECK(descriptors() <= fds + KEPT_FOR_REUSE);
+	CHECK_EQ(sigaction(SIGUSR1, NULL, &action), 0);
+	CHECK(action.sa_handler == SIG_DFL);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* To find out whose dup a number is, the library asks every queue. */
+TEST(looking_for_a_dup_wakes_nobody)
+{
+	enum { QUEUES = 20 };
+	struct epoll_event ee = {.events = EPOLLIN | EPOLLET};
+	int q[QUEUES], copy[QUEUES], i, ep = epoll_create1(EPOLL_CLOEXEC);
+	CHECK(ep >= 0);
+	for (i = 0; i < QUEUES; i++) {
+		q[i] = new_queue();
+		copy[i] = dup(q[i]);
+		CHECK(copy[i] >= 0);
+		CHECK_EQ(epoll_ctl(ep, EPOLL_CTL_ADD, q[i], &ee), 0);
+		CHECK_EQ(epoll_ctl(ep, EPOLL_CTL_ADD, copy[i], &ee), 0);
+	}
+	for (i = 0; i < QUEUES; i++)
+		expect_none(copy[i]);
+	CHECK_EQ(epoll_wait(ep, &ee, 1, 0), 0);
+	for (i = 0; i < QUEUES; i++) {
+		EXPECT_QUIET(q[i]);
+		CHECK_EQ(close(q[i]), 0);
+		CHECK_EQ(close(copy[i]), 0);
+	}
+	CHECK_EQ(close(ep), 0);
+}
+
+TEST(dups_closed_one_by_one_keep_the_queue_to_the_last)
+{
+	enum { COPIES = 20 };
+	int copy[COPIES], i, j, kq = new_queue();
+	USER_ADD(kq, 1, EV_CLEAR);
+	for (i = 0; i < COPIES; i++) {
+		copy[i] = dup(kq);
+		CHECK(copy[i] >= 0);
+	}
+	CHECK_EQ(close(kq), 0);
+	for (i = 0; i < COPIES; i++) {
+		/* Dead queues are looked for meanwhile. */
+		for (j = 0; j < 40; j++)
+			CHECK_EQ(close(new_queue()), 0);
+		if (i % 2 == 0)
+			TRIGGER(copy[i], 1);
+		else
+			TRIGGER(copy[COPIES - 1], 1);
+		EXPECT_USER(copy[COPIES - 1], 1, EV_CLEAR);
+		CHECK_EQ(close(copy[i]), 0);
+		CHECK_FAILS(change(copy[i], 1, EVFILT_USER, 0, NOTE_TRIGGER, 0,
+		    NULL), EBADF);
+	}
 }
 
 /* Out of descriptors, kqueue() says so; what is closed makes room again. */

@@ -1143,6 +1143,157 @@ TEST(calls_that_change_and_wait_take_out_what_was_put_in)
 	CHECK_EQ(close(kq), 0);
 }
 
+/*
+ * Each thread knows the queue by a number of its own, which it makes, uses and
+ * closes all the time: one queue, and each event comes once.
+ */
+static void *
+dup_main(void *arg)
+{
+	struct lane *l = arg;
+	int i;
+	for (i = 0; i < l->rounds; i++) {
+		int own = fcntl(l->kq, F_DUPFD_CLOEXEC, 0);
+		struct kevent k;
+		struct lane *got;
+		CHECK(own >= 0);
+		CHECK_EQ(kevent(own, NULL, 0, NULL, 0, NULL), 0);
+		CHANGE(own, l->ident + (uintptr_t)i * LANES, EVFILT_USER,
+		    EV_ADD | EV_ONESHOT, 0, 0, l);
+		CHANGE(own, l->ident + (uintptr_t)i * LANES, EVFILT_USER, 0,
+		    NOTE_TRIGGER, 0, l);
+		k = next_event(own);
+		CHECK_EQ(k.filter, EVFILT_USER);
+		got = k.udata;
+		CHECK_EQ(k.ident % LANES, got->ident);
+		atomic_fetch_add(&got->delivered, 1);
+		CHECK_EQ(close(own), 0);
+	}
+	return NULL;
+}
+
+TEST(dups_of_one_queue_made_and_closed_by_many_threads_lose_nothing)
+{
+	static struct lane lanes[LANES];
+	int i, kq = new_queue();
+	for (i = 0; i < LANES; i++) {
+		memset(&lanes[i], 0, sizeof lanes[i]);
+		lanes[i].kq = kq;
+		lanes[i].ident = (uintptr_t)i;
+		lanes[i].rounds = 1000;
+		start(&lanes[i].thread, dup_main, &lanes[i]);
+	}
+	for (i = 0; i < LANES; i++)
+		join(lanes[i].thread);
+	for (i = 0; i < LANES; i++)
+		CHECK_EQ(lanes[i].delivered, 1000);
+	expect_none(kq);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* The same for queues of one's own, whose numbers the others get next. */
+static void *
+own_dups_main(void *arg)
+{
+	int i;
+	(void)arg;
+	for (i = 0; i < 600; i++) {
+		int kqs[3], count, fds[2], at;
+		kqs[0] = new_queue();
+		pipe_pair(fds);
+		CHANGE(kqs[0], (uintptr_t)fds[0], EVFILT_READ,
+		    EV_ADD | EV_CLEAR, 0, 0, kqs);
+		CHANGE(kqs[0], 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, kqs);
+		for (count = 1; count < 3; count++) {
+			kqs[count] = fcntl(kqs[0], F_DUPFD_CLOEXEC, 0);
+			CHECK(kqs[count] >= 0);
+			CHECK_EQ(kevent(kqs[count], NULL, 0, NULL, 0, NULL),
+			    0);
+		}
+		for (; count > 0; count--) {
+			at = i % count;
+			put(fds[1], 1);
+			EXPECT(kqs[at], (uintptr_t)fds[0], EVFILT_READ,
+			    EV_ADD | EV_CLEAR, 0, 1, kqs);
+			take(fds[0], 1);
+			CHANGE(kqs[at], 1, EVFILT_USER, 0, NOTE_TRIGGER, 0,
+			    kqs);
+			EXPECT(kqs[0], 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0,
+			    0, kqs);
+			expect_none(kqs[0]);
+			CHECK_EQ(close(kqs[at]), 0);
+			kqs[at] = kqs[count - 1];
+		}
+		close_pair(fds);
+	}
+	return NULL;
+}
+
+TEST(dups_of_many_queues_closed_one_by_one_do_not_mix)
+{
+	pthread_t t[WAITERS];
+	int i;
+	for (i = 0; i < WAITERS; i++)
+		start(&t[i], own_dups_main, NULL);
+	for (i = 0; i < WAITERS; i++)
+		join(t[i]);
+}
+
+/* Fairness: what stays ready takes turns, however many threads come for it. */
+
+#define READY 12
+#define TURNS 1200
+
+struct turns {
+	int kq;
+	atomic_uint told[READY];
+};
+
+static void *
+turns_main(void *arg)
+{
+	struct turns *t = arg;
+	int i;
+	for (i = 0; i < TURNS; i++)
+		atomic_fetch_add(&t->told[(uintptr_t)next_event(t->kq).udata],
+		    1);
+	return NULL;
+}
+
+TEST(level_events_take_turns_among_several_threads)
+{
+	static struct turns t;
+	pthread_t threads[WAITERS];
+	int fds[READY / 2][2], i;
+	memset(&t, 0, sizeof t);
+	t.kq = new_queue();
+	for (i = 0; i < READY; i++) {
+		if (i % 2 == 0) {
+			CHANGE(t.kq, (uintptr_t)i, EVFILT_USER, EV_ADD, 0, 0,
+			    UDATA(i));
+			CHANGE(t.kq, (uintptr_t)i, EVFILT_USER, 0,
+			    NOTE_TRIGGER, 0, UDATA(i));
+			continue;
+		}
+		unix_pair(fds[i / 2]);
+		put(fds[i / 2][1], 1);
+		CHANGE(t.kq, (uintptr_t)fds[i / 2][0], EVFILT_READ, EV_ADD, 0,
+		    0, UDATA(i));
+	}
+	for (i = 0; i < WAITERS; i++)
+		start(&threads[i], turns_main, &t);
+	for (i = 0; i < WAITERS; i++)
+		join(threads[i]);
+	/* A fair share is a twelfth of all. */
+	for (i = 0; i < READY; i++)
+		if (t.told[i] < WAITERS * TURNS / READY / 3)
+			FAIL("knote %d was told %u times of %d", i, t.told[i],
+			    WAITERS * TURNS);
+	for (i = 0; i < READY / 2; i++)
+		close_pair(fds[i]);
+	CHECK_EQ(close(t.kq), 0);
+}
+
 /* Threads that all make their first queue at once, in a process with none */
 
 #define FIRSTS 4

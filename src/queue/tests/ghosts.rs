@@ -9,6 +9,7 @@ use crate::event::{
     EV_ADD, EV_CLEAR, EV_DELETE, EV_ONESHOT, EVFILT_READ, EVFILT_USER, Kevent, NOTE_TRIGGER,
 };
 use crate::queue::Stop;
+use crate::queue::bell::Wake;
 use crate::sys::fake::{self, Fake, Object, Verb};
 use crate::sys::{Descriptor, Platform, Side};
 use std::rc::Rc;
@@ -164,8 +165,8 @@ fn a_renewal_that_cannot_be_had_leaves_all_as_it_was() {
 fn no_renewal_comes_between_a_ringer_and_its_bell() {
     let rig = Rig::new();
     ghost(&rig, 3, 0);
-    rig.home.visit(|queue| queue.ringers = 1);
+    rig.home.visit(|queue| queue.ringing.step(false, Wake::One, 1));
     assert_eq!(rig.home.visit(|queue| queue.renew(&[rig.number])), Some(Err(Errno::EAGAIN)));
-    rig.home.visit(|queue| queue.ringers = 0);
+    rig.home.visit(|queue| queue.ringing.is_back(false));
     assert_eq!(rig.home.visit(|queue| queue.renew(&[rig.number])), Some(Ok(())));
 }

@@ -117,7 +117,6 @@ impl Private {
 /// does nothing.
 impl Drop for Private {
     fn drop(&mut self) {
-        let _busy = Busy::new();
         if !kept::release(self.number, self.serial) {
             return;
         }
@@ -125,6 +124,14 @@ impl Drop for Private {
         if kept::bears(self.number, Mark::Private) {
             shut(self.number);
         }
+    }
+}
+
+/// Forgets a number that is a stranger's by now. (Not by taking it out and
+/// putting it back: a thread may leave by longjmp in between.)
+pub(super) fn drop_strange(kept: &mut Option<Private>) {
+    if kept.as_ref().is_some_and(|kept| !kept.is_ours()) {
+        *kept = None;
     }
 }
 
@@ -212,12 +219,17 @@ pub(super) fn read_at(fd: Descriptor, room: &mut [u8], place: usize) -> Result<u
 }
 
 /// A file that is open for a moment, to be read; no call made with it is a
-/// cancellation point.
-pub(super) struct Reading(Descriptor);
+/// cancellation point. It bears our mark, for a child that is forked in that
+/// moment.
+pub(super) struct Reading(Descriptor, #[allow(dead_code, reason = "it is there")] Busy);
 
 impl Reading {
     pub(super) fn open(path: &std::ffi::CStr) -> Result<Reading> {
-        open(path).map(|fd| Reading(fd.into_raw_fd()))
+        let busy = Busy::new();
+        let fd = open(path)?.into_raw_fd();
+        // Without memory for it, the child has one descriptor more.
+        let _ = kept::mark(fd, Mark::Private);
+        Ok(Reading(fd, busy))
     }
 
     /// What comes next; nothing at the end.
@@ -252,6 +264,7 @@ pub(super) fn is_socket(fd: Descriptor) -> Result<bool> {
 
 /// Can the process have one more descriptor?
 pub(super) fn is_one_left() -> bool {
+    let _busy = Busy::new();
     // SAFETY: two integers in, a new descriptor out.
     let made = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
     if made != -1 {
@@ -329,7 +342,7 @@ pub(crate) fn descriptor_state(fd: Descriptor) -> DescriptorState {
 /// It is asked when descriptors or memory have run out, so it does without
 /// either: if the list cannot be had, every number is tried.
 pub(crate) fn own_descriptors(mut each: impl FnMut(Descriptor)) {
-    if list_numbers(c"/proc/thread-self/fd", &mut each).is_err() {
+    if list_own(&mut each).is_err() {
         // The hard limit: above a soft one that was lowered since, numbers may
         // be open still.
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);
@@ -341,9 +354,22 @@ pub(crate) fn own_descriptors(mut each: impl FnMut(Descriptor)) {
 /// (fs.nr_open).
 const MOST_DESCRIPTORS: u64 = 1 << 20;
 
+/// Calls `each` with every open number, as far as /proc tells.
+pub(super) fn list_own(each: &mut impl FnMut(Descriptor)) -> Result<()> {
+    let folder = Reading::open(c"/proc/thread-self/fd")?;
+    list(&folder, &mut |number| {
+        if number != folder.0 {
+            each(number);
+        }
+    })
+}
+
 /// Calls `each` with every name in a folder that is a number.
 pub(super) fn list_numbers(folder: &std::ffi::CStr, each: &mut impl FnMut(i32)) -> Result<()> {
-    let folder = Reading::open(folder)?;
+    list(&Reading::open(folder)?, each)
+}
+
+fn list(folder: &Reading, each: &mut impl FnMut(i32)) -> Result<()> {
     let mut entries = [0u8; 1024];
     loop {
         let mut rest = folder.entries(&mut entries)?;

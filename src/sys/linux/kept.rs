@@ -9,19 +9,22 @@
 //!
 //! The table is a tree of three levels whose leaves are words, read without a
 //! lock by anybody: signal handlers, forked children, and whoever interposes
-//! close(). Levels are added and never taken away. A word is 0 or the serial of
-//! the holder, which is given out once; so of two who hold a number (the first
-//! does not know that it lost it) the table names the second, and the first
-//! lets it be. Whoever takes a serial out of the table, by an exchange, is the
-//! one who closes the number.
+//! close(). Levels are added and never taken away. A word is 0, or has the
+//! serial of its last holder, which is given out once, and whether that still
+//! holds it. So of two who hold a number (the first does not know that it lost
+//! it) the table names the second, and the first lets it be. Whoever ends a
+//! hold, by an exchange, is the one who closes the number.
 //!
-//! A fork copies descriptors first and memory later, and other threads run
-//! meanwhile. So what a child finds in the table is exact only if none of them
-//! was making or closing a number from before the fork until after it:
-//! [`Busy`] counts beginnings and ends, and a child that sees that one was goes
-//! by the marks, through all it has open.
+//! A word does not go back to 0, and the numbers of queues are written down too:
+//! it is where a forked child looks for what bears a mark. A fork copies the
+//! descriptors first and then the memory, page by page, while other threads run
+//! on. So the child may have what the parent had closed by the time that the
+//! table was copied; but the word is there. It may also have what a thread was
+//! just making, whose word was not. Such a thread has said before that it is
+//! [`Busy`]; and a child that sees that some thread was, from before the fork
+//! on, goes by the marks through all it has open.
 
-use super::descriptor::{check, list_numbers, shut};
+use super::descriptor::{check, list_own, shut};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use crate::sys::Descriptor;
@@ -76,8 +79,21 @@ static TABLE: [AtomicPtr<Middle>; TOP] = [const { AtomicPtr::new(ptr::null_mut()
 /// The next holder's serial.
 static SERIAL: AtomicU64 = AtomicU64::new(1);
 
+/// The rest of a word is the serial.
+const HELD: u64 = 1;
+
 /// Notes that a number is kept; by which serial. ENOMEM: there is no room.
 pub(super) fn hold(number: Descriptor) -> Result<u64> {
+    write_down(number, HELD)
+}
+
+/// Notes that a number is a queue's, for forked children. ENOMEM: there is no
+/// room.
+pub(crate) fn remember(number: Descriptor) -> Result<()> {
+    write_down(number, 0).map(|_| ())
+}
+
+fn write_down(number: Descriptor, held: u64) -> Result<u64> {
     let index = usize::try_from(number).map_err(|_| Errno::EBADF)?;
     let middle = grow(TABLE.get(index >> (2 * BITS)).ok_or(Errno::EBADF)?, || {
         AtomicPtr::new(ptr::null_mut())
@@ -86,28 +102,28 @@ pub(super) fn hold(number: Descriptor) -> Result<u64> {
     // Release: pairs with `holders_until_now`.
     let serial = SERIAL.fetch_add(1, Ordering::Release);
     if let Some(word) = leaf.get(index % FAN) {
-        word.store(serial, Ordering::Relaxed);
+        word.store(serial << 1 | held, Ordering::Relaxed);
     }
     Ok(serial)
 }
 
-/// Takes the holder's word back. `false`: somebody else holds the number by
-/// now, or nobody.
+/// Ends a hold. `false`: somebody else holds the number by now, or nobody.
 pub(super) fn release(number: Descriptor, serial: u64) -> bool {
+    let (held, over) = (serial << 1 | HELD, serial << 1);
     word(number).is_some_and(|word| {
-        word.compare_exchange(serial, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        word.compare_exchange(held, over, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     })
 }
 
 /// Is the number kept by this holder, and still what was made?
 pub(super) fn is_held_by(number: Descriptor, serial: u64) -> bool {
-    let held = word(number).is_some_and(|word| word.load(Ordering::Relaxed) == serial);
-    held && bears(number, Mark::Private)
+    let word = word(number).map(|word| word.load(Ordering::Relaxed));
+    word == Some(serial << 1 | HELD) && bears(number, Mark::Private)
 }
 
 /// Does the library keep this number for itself? Async-signal-safe.
 pub(crate) fn is_kept(number: Descriptor) -> bool {
-    let held = word(number).is_some_and(|word| word.load(Ordering::Relaxed) != 0);
+    let held = word(number).is_some_and(|word| word.load(Ordering::Relaxed) & HELD != 0);
     held && bears(number, Mark::Private)
 }
 
@@ -151,17 +167,16 @@ fn grow<T>(cell: &AtomicPtr<[T; FAN]>, fill: impl FnMut() -> T) -> Result<&'stat
     }
 }
 
-/// Calls `each` with every number that is kept, and its holder. Takes no lock
-/// and no memory.
-fn for_each(mut each: impl FnMut(Descriptor, u64)) {
+/// Calls `each` with every number that was written down, and its word. Takes no
+/// lock and no memory.
+fn for_each(mut each: impl FnMut(Descriptor, &AtomicU64)) {
     for (high, middle) in TABLE.iter().enumerate() {
         let Some(middle) = level(middle) else { continue };
         for (low, leaf) in middle.iter().enumerate() {
             let Some(leaf) = level(leaf) else { continue };
             for (last, word) in leaf.iter().enumerate() {
-                let serial = word.load(Ordering::Relaxed);
-                if serial != 0 {
-                    each(((high << (2 * BITS)) | (low << BITS) | last) as Descriptor, serial);
+                if word.load(Ordering::Relaxed) != 0 {
+                    each(((high << (2 * BITS)) | (low << BITS) | last) as Descriptor, word);
                 }
             }
         }
@@ -182,13 +197,15 @@ fn quiet(begun: u64) -> u64 {
     begun.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ thread as u64
 }
 
-/// A number of ours is being made or closed, as long as this lives.
+/// A file of ours is being made, and not yet written down, as long as this
+/// lives.
 #[derive(Debug)]
 pub(crate) struct Busy(());
 
 impl Busy {
     pub(crate) fn new() -> Busy {
-        // SeqCst, here and below: before the number is, and after it is noted.
+        // SeqCst, here and below: before the file is made, and after its number
+        // is written down.
         BEGUN.fetch_add(1, Ordering::SeqCst);
         Busy(())
     }
@@ -211,18 +228,18 @@ pub(super) extern "C" fn before_fork() {
 }
 
 /// In a forked child, in the handler: closes everything that the parent keeps,
-/// and its queues if it was busy with one. Async-signal-safe: the child has one
-/// thread, and all that is in the table is the parent's.
+/// and its queues. Async-signal-safe: the child has one thread, and all that is
+/// in the table is the parent's.
 pub(crate) fn disown_in_handler() {
     let begun = BEGUN.load(Ordering::SeqCst);
     DONE.store(begun, Ordering::SeqCst);
-    disown_below(u64::MAX);
+    disown_below(u64::MAX, true);
     if QUIET.load(Ordering::SeqCst) == quiet(begun) {
         return;
     }
     // If the list cannot be had, what another thread was making stays open
     // until exec.
-    let _ = list_numbers(c"/proc/thread-self/fd", &mut |number| {
+    let _ = list_own(&mut |number| {
         if bears(number, Mark::Private) || bears(number, Mark::Queue) {
             shut(number);
         }
@@ -240,15 +257,19 @@ pub(crate) fn holders_until_now() -> Holders {
     Holders(SERIAL.load(Ordering::Acquire))
 }
 
-/// In a child whose fork ran no handler: closes what they keep. Others may make
-/// their own meanwhile.
-pub(crate) fn disown(holders: Holders) {
-    disown_below(holders.0);
+/// In a child whose fork ran no handler: closes what they keep, and their
+/// `queues`. Others may make their own meanwhile.
+pub(crate) fn disown(holders: Holders, queues: bool) {
+    disown_below(holders.0, queues);
 }
 
-fn disown_below(first: u64) {
-    for_each(|number, serial| {
-        if serial < first && release(number, serial) && bears(number, Mark::Private) {
+fn disown_below(first: u64, queues: bool) {
+    for_each(|number, word| {
+        let seen = word.load(Ordering::Relaxed);
+        // Of two that do this at once one has the word.
+        let taken = seen >> 1 < first
+            && word.compare_exchange(seen, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if taken && (bears(number, Mark::Private) || queues && bears(number, Mark::Queue)) {
             shut(number);
         }
     });
@@ -267,11 +288,14 @@ mod tests {
         assert_ne!(first, second);
         assert!(!release(number, first));
         let mut seen = Vec::new();
-        for_each(|number, serial| seen.push((number, serial)));
-        assert!(seen.contains(&(number, second)));
+        for_each(|number, word| seen.push((number, word.load(Ordering::Relaxed))));
+        assert!(seen.contains(&(number, second << 1 | HELD)));
         assert!(!is_held_by(number, second), "it is not open");
         assert!(release(number, second));
         assert!(!release(number, second));
+        let mut written_down = false;
+        for_each(|seen, _| written_down |= seen == number);
+        assert!(written_down, "a forked child may have it");
         assert_eq!(hold(-1), Err(Errno::EBADF));
     }
 }

@@ -52,8 +52,8 @@ mod wiped;
 
 pub(crate) use descriptor::{descriptor_state, own_descriptors};
 pub(crate) use forking::at_fork_in_child;
-pub(crate) use kept::{Busy, disown, disown_in_handler, holders_until_now, is_kept};
-pub(crate) use lock::RawLock;
+pub(crate) use kept::{Busy, disown, disown_in_handler, holders_until_now, is_kept, remember};
+pub(crate) use lock::{RawLock, reclaim, thread_mark};
 pub(crate) use native::Native;
 pub(crate) use per_process::PerProcess;
 pub(crate) use preload::{

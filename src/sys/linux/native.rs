@@ -2,7 +2,7 @@
 
 use super::descriptor::{self, Private};
 use super::epoll::{self, ALARM, BELL, DEEDS, MOUNTS, SECOND, mask, pack, pack_private};
-use super::files::Files;
+use super::files::{self, Files};
 use super::hints::Found;
 use super::kept::{self, Mark};
 use super::knocker::Knocker;
@@ -452,7 +452,7 @@ impl Platform for Native {
     fn alarm(&mut self, at: Option<Moment>) -> Result<()> {
         // A stranger's timer must not be set. One that the program has closed
         // is made again.
-        self.alarm = self.alarm.take().filter(Private::is_ours);
+        descriptor::drop_strange(&mut self.alarm);
         self.prepare_alarm()?;
         self.alarm.as_ref().map_or(Ok(()), |alarm| timerfd::set(alarm, at))
     }
@@ -529,6 +529,16 @@ impl Platform for Native {
             },
             |(found, ..)| Native::wait(waiter, found, most, patience, cancel),
         )
+    }
+
+    #[inline]
+    fn unless_left<S, R>(state: &mut S, left: fn(&mut S), stay: impl FnOnce(&mut S) -> R) -> R {
+        leaving::unless_left(state, left, stay)
+    }
+
+    fn reclaim_own() {
+        files::reclaim();
+        signals::reclaim();
     }
 
     #[inline]

@@ -5,7 +5,7 @@
 //! PROCDESC have a third. What others wake the queue by is nested too.
 
 use super::Native;
-use super::descriptor::Private;
+use super::descriptor::{self, Private};
 use super::epoll::{self, BLOCKED, KNOCK, SECOND, SIGNALS, THIRD, pack_private};
 use super::kept::{self, Mark};
 use super::knocker::{Knock, Knocker};
@@ -35,7 +35,7 @@ impl Native {
         let data = self.private(slot);
         let first = self.set()?;
         let set = if slot == SECOND { &mut self.second } else { &mut self.third };
-        *set = set.take().filter(Private::is_ours);
+        descriptor::drop_strange(set);
         if let Some(set) = set {
             return Ok(set.number());
         }

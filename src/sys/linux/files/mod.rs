@@ -21,11 +21,14 @@ mod of_queue;
 mod shared;
 mod watches;
 
+pub(super) use shared::reclaim;
+
 use entry::{Entry, is_unheard};
 
 use super::knocker::Knock;
 use crate::errno::{Errno, Result};
 use crate::sys::{Class, Descriptor, FileNotes, Token};
+
 use entry::Notes;
 use inotify::{Letter, Role};
 use instance::Instance;

@@ -66,6 +66,13 @@ fn hub() -> Result<&'static Hub> {
     HUB.start(Hub::renew, make)
 }
 
+/// Gives back the hub, if the calling thread has it and leaves its call.
+pub(in crate::sys::linux) fn reclaim() {
+    if let Some(hub) = HUB.get() {
+        crate::sys::reclaim(&hub.state, |_| ());
+    }
+}
+
 impl Hub {
     /// Makes an inherited hub an empty one: its watches are the parent's.
     /// `false`: the lock is held by a thread that is not there.

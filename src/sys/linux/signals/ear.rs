@@ -5,8 +5,9 @@
 //! that is blocked or ignored, are not cared for. So nothing is taken that is
 //! pending, and no wait is attended to for it.
 
+use super::count::Node;
 use super::ledger;
-use super::table::{self, Node};
+use super::table;
 use crate::errno::Result;
 use crate::sys::linux::knocker::Knock;
 

@@ -6,11 +6,12 @@
 //! the fork handler, in a process that has one thread, and the application's own
 //! sigaction(): whatever it does in between is found by the next look.
 
+use super::count::Node;
 use super::hook;
 use super::kernel::{self, Action, bit, each};
-use super::table::{COUNTED, HOOKED, HOOKS, LEAVING, NOBODY, Node, OWNER, SIGNALS, SLOTS, slot};
+use super::table::{COUNTED, HOOKED, HOOKS, LEAVING, OWNER, SIGNALS, SLOTS, slot};
 use crate::errno::{Errno, Result};
-use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::Ordering;
 use crate::sys::Mutex;
 use crate::sys::linux::per_process::PerProcess;
 
@@ -24,6 +25,13 @@ struct Ledger {
     /// Nodes that lead to nobody, with room for all there are.
     free: [Vec<&'static Node>; SIGNALS],
     nodes: [usize; SIGNALS],
+}
+
+/// Gives back the ledger, if the calling thread has it and leaves its call.
+pub(super) fn reclaim() {
+    if let Some(ledger) = LEDGER.get() {
+        crate::sys::reclaim(ledger, |_| ());
+    }
 }
 
 impl Ledger {
@@ -48,12 +56,12 @@ impl Ledger {
         LEAVING.store(0, Ordering::Relaxed);
         for ((slot, free), nodes) in SLOTS.iter().zip(&mut self.free).zip(&mut self.nodes) {
             slot.striking.store(0, Ordering::Relaxed);
-            slot.nodes().for_each(|node| node.lead_to(None));
+            slot.subscribers().nodes().for_each(|node| node.lead_to(None));
             free.clear();
             // A new ledger has no room for the nodes that are there; they stay
             // unused. An inherited one has: room is made with each node.
             let room = free.capacity();
-            free.extend(slot.nodes().take(room));
+            free.extend(slot.subscribers().nodes().take(room));
             *nodes = free.len();
         }
         self.owner = process;
@@ -72,11 +80,9 @@ impl Ledger {
         let mut home = Vec::new();
         home.try_reserve_exact(1).map_err(no_memory)?;
         let slot = SLOTS.get(signal).ok_or(Errno::EINVAL)?;
-        let first = slot.subscribers.load(Ordering::Acquire);
-        home.push(Node { knock: AtomicU64::new(NOBODY), next: AtomicPtr::new(first) });
+        home.push(Node::new());
         let node = &*home.leak().first_mut().ok_or(Errno::ENOMEM)?;
-        // Only here, with the lock, does the list grow.
-        slot.subscribers.store(core::ptr::from_ref(node).cast_mut(), Ordering::Release);
+        slot.subscribers().put_first(node);
         *nodes += 1;
         Ok(node)
     }

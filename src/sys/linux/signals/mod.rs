@@ -3,7 +3,9 @@
 //! | file | holds |
 //! |---|---|
 //! | `hook` | the handler, and what it does in the kernel's place |
-//! | `table` | what the process knows of each signal; the dispositions |
+//! | `table` | what the process knows of each signal |
+//! | `count` | how often it came, and whom to ring |
+//! | `wanted` | a disposition that a hook stands for |
 //! | `ledger` | who counts what; laying hooks over dispositions, and taking them back |
 //! | `blocked` | signals that the waiting thread blocks |
 //! | `mark` | waits that were interrupted in vain |
@@ -18,20 +20,22 @@
 
 mod application;
 mod blocked;
+mod count;
 mod ear;
 mod hook;
 mod kernel;
 mod ledger;
 mod mark;
 mod table;
+mod wanted;
 
 use super::descriptor::Private;
 use super::epoll;
 use super::knocker::{Knock, Knocker};
 use crate::errno::{Errno, Result};
 use crate::sys::{Attended, Descriptor, Token};
+use count::Node;
 use kernel::bit;
-use table::Node;
 
 pub(super) use application::{action, leave, stay};
 pub(super) use ear::Ear;
@@ -317,6 +321,11 @@ pub(super) fn about_to_wait() {
 /// Was its wait interrupted by ignored signals alone?
 pub(super) fn interrupted_in_vain() -> bool {
     mark::is_in_vain()
+}
+
+/// The calling thread leaves its call for good.
+pub(super) fn reclaim() {
+    ledger::reclaim();
 }
 
 /// A forked child gets the application's own dispositions back.

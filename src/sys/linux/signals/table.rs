@@ -4,18 +4,20 @@
 //! All of it is static memory that is read in signal handlers, so every step is
 //! such that a handler (or a fork) in the middle finds something good:
 //!
-//! - A disposition is written down before its hook is set, and never changed.
-//!   So whoever finds a hook over a signal, be it in a forked child, finds what
-//!   the application wanted.
-//! - A subscriber is a node in a list that only grows; one that is given up
-//!   says so in its one word, and is used again.
-//! - A signal is counted before it rings, and a queue becomes a subscriber
-//!   before it reads the count. Both orders are SeqCst, so one of the two sees
-//!   the other.
+//! - A disposition is written down before its hook is set, and never changed:
+//!   see [`super::wanted`].
+//! - A signal is counted before it rings: see [`super::count`].
+//! - `current` is a guess that saves the handler a system call: where it is
+//!   wrong, or late, the handler asks the kernel which hook lies over the signal.
+//! - `striking` is above 0 from before a default action is laid bare until it is
+//!   covered again, so whoever finds the one bare finds the other.
+//! - The owner is written when all nodes lead to nobody; a handler in a child
+//!   that does not find itself there touches none.
 
+use super::count::{Count, Node};
 use super::kernel::{self, Action, DEFAULT};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::sys::linux::knocker::Knock;
+use super::wanted::Wanted;
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// So many dispositions of one signal are told apart. A program that has more
 /// is not counted for with the later ones.
@@ -41,127 +43,38 @@ pub(super) static LEAVING: AtomicU32 = AtomicU32::new(0);
 
 #[derive(Debug)]
 pub(super) struct Slot {
-    count: AtomicU64,
+    count: Count,
     /// The hook that lies over it, as far as is known, or [`NONE`].
     pub(super) current: AtomicUsize,
     /// Threads that are letting its default action happen.
     pub(super) striking: AtomicU32,
-    pub(super) subscribers: AtomicPtr<Node>,
     wanted: [Wanted; HOOKS],
 }
 
 const NONE: usize = usize::MAX;
 
-const EMPTY: u8 = 0;
-/// Somebody is writing it. Should that be a thread that a forked child does
-/// not have, it is not used any more.
-const TAKEN: u8 = 1;
-const THERE: u8 = 2;
-
-/// One disposition of the application's.
-#[derive(Debug)]
-struct Wanted {
-    /// [`EMPTY`], [`TAKEN`], or [`THERE`]: the rest is written, and will not
-    /// change.
-    state: AtomicU8,
-    /// SA_RESETHAND: its one signal has come.
-    is_spent: AtomicBool,
-    handler: AtomicUsize,
-    flags: AtomicU32,
-    mask: AtomicU64,
-}
-
-/// A queue to ring.
-#[derive(Debug)]
-pub(super) struct Node {
-    /// Its knock, or [`NOBODY`].
-    pub(super) knock: AtomicU64,
-    pub(super) next: AtomicPtr<Node>,
-}
-
-pub(super) const NOBODY: u64 = u64::MAX;
-
-impl Node {
-    /// From now on the signal rings this queue; or nobody.
-    pub(super) fn lead_to(&self, knock: Option<Knock>) {
-        // SeqCst: before the count is read, see above.
-        self.knock.store(knock.map_or(NOBODY, Knock::to_bits), Ordering::SeqCst);
-    }
-}
-
-impl Wanted {
-    const fn new() -> Wanted {
-        Wanted {
-            state: AtomicU8::new(EMPTY),
-            is_spent: AtomicBool::new(false),
-            handler: AtomicUsize::new(0),
-            flags: AtomicU32::new(0),
-            mask: AtomicU64::new(0),
-        }
-    }
-
-    fn get(&self) -> Option<Action> {
-        // Acquire: pairs with the Release in `set`.
-        (self.state.load(Ordering::Acquire) == THERE).then(|| Action {
-            handler: self.handler.load(Ordering::Relaxed),
-            flags: self.flags.load(Ordering::Relaxed).cast_signed(),
-            mask: self.mask.load(Ordering::Relaxed),
-        })
-    }
-
-    /// Writes it down here, if nothing is.
-    fn take(&self, action: &Action) -> bool {
-        let taken = self.state.compare_exchange(EMPTY, TAKEN, Ordering::Acquire, Ordering::Relaxed);
-        if taken.is_err() {
-            return false;
-        }
-        self.handler.store(action.handler, Ordering::Relaxed);
-        self.flags.store(action.flags.cast_unsigned(), Ordering::Relaxed);
-        self.mask.store(action.mask, Ordering::Relaxed);
-        self.state.store(THERE, Ordering::Release);
-        true
-    }
-}
-
 impl Slot {
     const fn new() -> Slot {
         Slot {
-            count: AtomicU64::new(0),
+            count: Count::new(),
             current: AtomicUsize::new(NONE),
             striking: AtomicU32::new(0),
-            subscribers: AtomicPtr::new(core::ptr::null_mut()),
             wanted: [const { Wanted::new() }; HOOKS],
         }
     }
 
     pub(super) fn count(&self) -> u64 {
-        self.count.load(Ordering::SeqCst)
+        self.count.total()
     }
 
     /// The signal came once: counts it and rings, but for one who knows.
     /// Async-signal-safe.
     pub(super) fn count_one(&self, knows: Option<&Node>) {
-        self.count.fetch_add(1, Ordering::SeqCst);
-        let knows = knows.map_or(core::ptr::null(), core::ptr::from_ref);
-        self.nodes().filter(|node| !core::ptr::eq(*node, knows)).for_each(|node| {
-            let knock = node.knock.load(Ordering::SeqCst);
-            if knock != NOBODY {
-                // It fails if the queue's numbers have been closed, and then
-                // there is nobody to wake.
-                let _ = Knock::from_bits(knock).ring();
-            }
-        });
+        self.count.one_more(knows);
     }
 
-    pub(super) fn nodes(&self) -> impl Iterator<Item = &'static Node> {
-        // Acquire: pairs with the Release that put the first node there.
-        let mut next = self.subscribers.load(Ordering::Acquire);
-        core::iter::from_fn(move || {
-            // SAFETY: null or a node, which is never freed.
-            let node = unsafe { next.as_ref() }?;
-            next = node.next.load(Ordering::Relaxed);
-            Some(node)
-        })
+    pub(super) fn subscribers(&self) -> &Count {
+        &self.count
     }
 
     pub(super) fn current(&self) -> Option<usize> {
@@ -175,7 +88,7 @@ impl Slot {
             return;
         }
         if let Some(entry) = self.wanted.get(number) {
-            entry.is_spent.store(false, Ordering::Release);
+            entry.renew();
         }
         self.current.store(number, Ordering::Release);
     }
@@ -189,9 +102,7 @@ impl Slot {
     pub(super) fn wanted_now(&self, number: usize) -> Action {
         let wanted = self.wanted(number);
         match self.wanted.get(number) {
-            Some(entry) if entry.is_spent.load(Ordering::Acquire) => {
-                Action { handler: libc::SIG_DFL, ..wanted }
-            }
+            Some(entry) if entry.is_spent() => Action { handler: libc::SIG_DFL, ..wanted },
             _ => wanted,
         }
     }
@@ -212,7 +123,7 @@ impl Slot {
         }
         match self.wanted.get(number) {
             // Of two threads at once, one runs the handler.
-            Some(entry) if entry.is_spent.swap(true, Ordering::AcqRel) => DEFAULT,
+            Some(entry) if !entry.spend() => DEFAULT,
             _ => wanted,
         }
     }
@@ -234,7 +145,7 @@ impl Slot {
             None => self.wanted.iter().position(|entry| entry.take(action))?,
         };
         // The application has set it (again).
-        self.wanted.get(number)?.is_spent.store(false, Ordering::Release);
+        self.wanted.get(number)?.renew();
         Some(number)
     }
 }

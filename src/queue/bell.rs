@@ -1,0 +1,116 @@
+//! When the bell is rung, and by whom. The state is guarded by the queue's lock;
+//! the bell itself is the kernel's, and is rung without the lock: see
+//! [`super::ring`].
+//!
+//! Whenever the lock is free and the list is not empty, one of these is so:
+//!
+//! - The bell is held, or rung and its hint not yet taken. The kernel wakes a
+//!   waiter, or the next wait finds it, and whoever has it looks at the list.
+//! - Its hint has been taken, by a thread that is on its way to the lock. If it
+//!   does not come, the platform hands on what it took (`collect::left`).
+//! - A thread is out to ring. Nobody else touches the bell until it is back, so
+//!   what it rings cannot undo what another one set. What changed meanwhile it
+//!   settles when it comes back; that the hint was taken meanwhile is noted.
+//! - The thread that put something there looks at the list next ([`Wake::Myself`]).
+//!
+//! The state may say less than the kernel: a hint of an earlier ring that is
+//! taken late counts as the present one's. Then the bell is held where it was
+//! rung, or ends a wait for nothing. It never says more: a ring counts from when
+//! the kernel has been told, and is over with the first hint.
+
+#![forbid(unsafe_code)]
+
+use crate::sys::Bell;
+
+/// How whoever waits is to be woken.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Wake {
+    /// Something came onto the list: one waiter takes it.
+    One,
+    /// Something stays on the list: it concerns every waiter.
+    All,
+    /// This very call looks at the list next.
+    Myself,
+}
+
+/// What is to be done before the lock is let go.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    Nothing,
+    /// Set the bell, and say so by [`Ringing::is_set`].
+    Set(Bell),
+    /// Let go of the lock and ring; then [`Ringing::is_back`].
+    GoOut,
+}
+
+#[derive(Debug)]
+pub(super) struct Ringing {
+    /// The bell as last set, and not yet taken by a wait.
+    bell: Bell,
+    /// The thread that has let go of the lock to ring, by its mark.
+    out: Option<u32>,
+    /// A wait has taken the bell's hint while it was out.
+    taken: bool,
+}
+
+impl Ringing {
+    pub(super) const fn new() -> Ringing {
+        Ringing { bell: Bell::Rest, out: None, taken: false }
+    }
+
+    pub(super) fn is_out(&self) -> bool {
+        self.out.is_some()
+    }
+
+    /// Is it this thread that is out?
+    pub(super) fn is_out_for(&self, thread: u32) -> bool {
+        self.out == Some(thread)
+    }
+
+    pub(super) fn bell(&self) -> Bell {
+        self.bell
+    }
+
+    /// For a thread of this mark.
+    pub(super) fn step(&mut self, list_is_empty: bool, wake: Wake, thread: u32) -> Step {
+        if self.is_out() {
+            return Step::Nothing;
+        }
+        match (list_is_empty, self.bell, wake) {
+            (true, Bell::Rest, _) => Step::Nothing,
+            (true, ..) => Step::Set(Bell::Rest),
+            // Rung and not yet taken: a waiter is on its way, or the next one
+            // will find it. Held: every one does.
+            (false, Bell::Ring | Bell::Hold, _) => Step::Nothing,
+            (false, Bell::Rest, Wake::One) => {
+                self.out = Some(thread);
+                Step::GoOut
+            }
+            (false, Bell::Rest, Wake::All) => Step::Set(Bell::Hold),
+            (false, Bell::Rest, Wake::Myself) => Step::Nothing,
+        }
+    }
+
+    pub(super) fn is_set(&mut self, bell: Bell) {
+        self.bell = bell;
+    }
+
+    /// The ringer is back. Did it ring?
+    pub(super) fn is_back(&mut self, rang: bool) {
+        self.out = None;
+        let taken = core::mem::replace(&mut self.taken, false);
+        if rang && !taken {
+            self.bell = Bell::Ring;
+        }
+    }
+
+    /// A wait has taken the bell's hint. A ring is over with that; a hold goes
+    /// on.
+    pub(super) fn hint_taken(&mut self) {
+        if self.is_out() {
+            self.taken = true;
+        } else if self.bell == Bell::Ring {
+            self.bell = Bell::Rest;
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What a thread leaves behind that does not come back from a call.
+//!
+//! A signal handler can interrupt a call of kevent() anywhere and leave it by
+//! longjmp. On BSD the call is in the kernel then, and nothing comes of it. Here
+//! it may hold the queue's lock, with the work half done, and nobody would get
+//! it ever again. So the C library is asked to say when a call is left for good
+//! (see [`Platform::unless_left`]), and the lock is given back.
+//!
+//! Before that the queue is made whole. All it must not lose is in the knotes;
+//! the lists, the index and the alarms are made anew of them, and every knote is
+//! looked at as if it had just been enabled. What had begun and not ended, a
+//! knote half made or half deleted, has happened or has not: the caller was told
+//! of neither. An EV_CLEAR event may come twice, none is lost.
+
+#![forbid(unsafe_code)]
+
+use super::bell::{Ringing, Wake};
+use super::{Home, Queue};
+use crate::clock::Moment;
+use crate::filter;
+use crate::knote::Slot;
+use crate::sys::{self, Bell, Platform};
+
+impl<P: Platform> Home<P> {
+    /// The calling thread has left a call.
+    #[cold]
+    pub(super) fn left(&self) {
+        let me = sys::thread_mark();
+        P::reclaim_own();
+        let was_inside = sys::reclaim(&self.room, |room| {
+            if let Some(queue) = &mut room.queue {
+                queue.mend();
+                self.note(queue);
+            }
+        });
+        if was_inside {
+            return;
+        }
+        // It may have been out to ring, and others wait until it is back.
+        let mut room = self.room.lock();
+        if let Some(queue) = room.queue.as_mut().filter(|queue| queue.ringing.is_out_for(me)) {
+            // If it did ring, this is once more.
+            let _ = queue.rung(false);
+            let _ = queue.settle(Wake::All);
+        }
+    }
+}
+
+impl<P: Platform> Queue<P> {
+    fn mend(&mut self) {
+        self.table.mend();
+        self.ready.clear();
+        self.alarms.clear();
+        self.ringing = Ringing::new();
+        self.careful = 0;
+        for slot in 0..self.table.slots() as Slot {
+            let Some(knote) = self.table.get(slot) else { continue };
+            let Ok(filter) = filter::find::<P>(knote.filter) else { continue };
+            self.careful += u32::from(filter.is_careful());
+            self.check(filter, slot);
+            // Its hint may have been taken, and not told.
+            if self.table.get(slot).is_some_and(|knote| !knote.is_disabled()) {
+                self.ready.push(slot);
+            }
+        }
+        // Both are set anew, whatever they were. If that fails the number is
+        // another by now, and the next call by a good one does it.
+        self.alarm = Some(Moment(0));
+        let bell = if self.roused { Bell::Hold } else { Bell::Rest };
+        let _ = self.port.bell(bell);
+        let _ = self.settle(Wake::All);
+    }
+}

@@ -1,0 +1,668 @@
+/* Children: forked in all the ways there are, with threads at work or not. */
+#include "io.h"
+
+#include <dlfcn.h>
+#include <malloc.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+extern char **environ;
+
+#define USER_ADD(kq, id, flags)                                               \
+	CHANGE(kq, id, EVFILT_USER, EV_ADD | (flags), 0, 0, NULL)
+#define TRIGGER(kq, id) CHANGE(kq, id, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL)
+
+/* One knote of every kind that takes a descriptor of the library's. */
+struct family {
+	int kq;
+	int fds[2];
+	int file;
+	pid_t watched;
+};
+
+static void
+family_start(struct family *f)
+{
+	f->watched = fork();
+	CHECK(f->watched >= 0);
+	if (f->watched == 0) {
+		pause();
+		_exit(0);
+	}
+	CHECK(signal(SIGUSR1, SIG_IGN) != SIG_ERR);
+	f->kq = new_queue();
+	tcp_pair(f->fds);
+	f->file = nameless_file(0);
+	CHANGE(f->kq, (uintptr_t)f->fds[0], EVFILT_READ, EV_ADD | EV_CLEAR, 0,
+	    0, NULL);
+	CHANGE(f->kq, (uintptr_t)f->fds[0], EVFILT_WRITE, EV_ADD | EV_ONESHOT,
+	    0, 0, NULL);
+	CHECK_EQ(next_event(f->kq).filter, EVFILT_WRITE);
+	CHANGE(f->kq, (uintptr_t)f->fds[0], EVFILT_EXCEPT, EV_ADD, NOTE_OOB, 0,
+	    NULL);
+	CHANGE(f->kq, (uintptr_t)f->file, EVFILT_VNODE, EV_ADD | EV_CLEAR,
+	    NOTE_EXTEND, 0, NULL);
+	CHANGE(f->kq, (uintptr_t)f->watched, EVFILT_PROC, EV_ADD, NOTE_EXIT, 0,
+	    NULL);
+	CHANGE(f->kq, SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+	CHANGE(f->kq, 0, EVFILT_FS, EV_ADD, 0, 0, NULL);
+	CHANGE(f->kq, 1, EVFILT_TIMER, EV_ADD, 0, 100000, NULL);
+	USER_ADD(f->kq, 1, EV_CLEAR);
+	expect_none(f->kq);
+}
+
+/* The parent's queue holds what it held, and tells of it. */
+static void
+family_end(struct family *f)
+{
+	expect_none(f->kq);
+	TRIGGER(f->kq, 1);
+	CHECK_EQ(next_event(f->kq).filter, EVFILT_USER);
+	put(f->fds[1], 5);
+	EXPECT(f->kq, (uintptr_t)f->fds[0], EVFILT_READ, EV_ADD | EV_CLEAR, 0,
+	    5, NULL);
+	CHECK_EQ(ftruncate(f->file, 8), 0);
+	CHECK_EQ(next_event(f->kq).filter, EVFILT_VNODE);
+	CHECK_EQ(raise(SIGUSR1), 0);
+	CHECK_EQ(next_event(f->kq).filter, EVFILT_SIGNAL);
+	CHECK_EQ(kill(f->watched, SIGKILL), 0);
+	CHECK_EQ(next_event(f->kq).filter, EVFILT_PROC);
+	CHECK_EQ(waitpid(f->watched, NULL, 0), f->watched);
+	CHANGE(f->kq, 1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, 1, NULL);
+	CHECK_EQ(next_event(f->kq).filter, EVFILT_TIMER);
+	expect_none(f->kq);
+	close_pair(f->fds);
+	CHECK_EQ(close(f->file), 0);
+	CHECK_EQ(close(f->kq), 0);
+}
+
+static int
+private_count(void)
+{
+	static char text[65536];
+	char *word, *rest;
+	int n = 0;
+	open_descriptors(text, sizeof text);
+	for (word = strtok_r(text, " ", &rest); word != NULL;
+	    word = strtok_r(NULL, " ", &rest))
+		n += atoi(word) >= PRIVATE_FLOOR;
+	return n;
+}
+
+static void
+has_no_queue(int kq)
+{
+	struct kevent k;
+	CHECK_FAILS(kevent(kq, NULL, 0, &k, 1, NULL), EBADF);
+	CHECK_FAILS(change(kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL),
+	    EBADF);
+	CHECK_FAILS(fcntl(kq, F_GETFD), EBADF);
+	CHECK_EQ(private_count(), 0);
+}
+
+static void
+makes_queues(void)
+{
+	int fds[2], kq = new_queue(), outer = new_queue();
+	unix_pair(fds);
+	CHANGE(outer, (uintptr_t)kq, EVFILT_READ, EV_ADD, 0, 0, NULL);
+	CHANGE(kq, (uintptr_t)fds[0], EVFILT_READ, EV_ADD, 0, 0, NULL);
+	expect_none(outer);
+	put(fds[1], 4);
+	EXPECT(outer, (uintptr_t)kq, EVFILT_READ, EV_ADD, 0, 1, NULL);
+	EXPECT(kq, (uintptr_t)fds[0], EVFILT_READ, EV_ADD, 0, 4, NULL);
+	USER_ADD(outer, 9, EV_CLEAR | EV_ONESHOT);
+	CHANGE(kq, 1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, 1, NULL);
+	take(fds[0], 4);
+	CHECK_EQ(next_event(kq).filter, EVFILT_TIMER);
+	close_pair(fds);
+	CHECK_EQ(close(kq), 0);
+	CHECK_EQ(close(outer), 0);
+	libkqueue_drain_pending_close();
+	CHECK_EQ(private_count(), 0);
+}
+
+/* Ways to fork: the child's pid, 0 in the child, -1 if it cannot be had. */
+
+static pid_t
+by_fork(void)
+{
+	return fork();
+}
+
+static pid_t
+by_fork_without_handlers(void)
+{
+	pid_t (*quiet)(void);
+	*(void **)&quiet = dlsym(RTLD_DEFAULT, "_Fork");
+	return quiet == NULL ? -1 : quiet();
+}
+
+static pid_t
+by_clone(void)
+{
+	return (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+}
+
+typedef pid_t fork_fn(void);
+
+#define EACH_WAY(test)                                                        \
+	TEST(fork_##test) { test(by_fork); }                                  \
+	TEST(quiet_fork_##test) { test(by_fork_without_handlers); }           \
+	TEST(clone_##test) { test(by_clone); }
+
+#define IN_CHILD_BY(way, ...)                                                 \
+	do {                                                                  \
+		pid_t pid_ = way();                                           \
+		if (pid_ == 0) {                                              \
+			__VA_ARGS__;                                          \
+			_exit(0);                                             \
+		}                                                             \
+		if (pid_ < 0)                                                 \
+			SKIP("there is no such call");                        \
+		wait_child(pid_);                                             \
+	} while (0)
+
+static void
+child_has_nothing_of_its_parent(fork_fn *way)
+{
+	struct family f;
+	family_start(&f);
+	IN_CHILD_BY(way, has_no_queue(f.kq); makes_queues());
+	IN_CHILD_BY(way, {
+		makes_queues();
+		has_no_queue(f.kq);
+	});
+	/* One that does not call leaves its parent alone as well. */
+	IN_CHILD_BY(way, _exit(0));
+	family_end(&f);
+}
+EACH_WAY(child_has_nothing_of_its_parent)
+
+static void
+grandchild_has_nothing_of_either(fork_fn *way)
+{
+	struct family f;
+	family_start(&f);
+	IN_CHILD_BY(way, {
+		int own = new_queue();
+		USER_ADD(own, 1, EV_CLEAR);
+		CHANGE(own, 1, EVFILT_TIMER, EV_ADD, 0, 100000, NULL);
+		IN_CHILD_BY(way, {
+			has_no_queue(own);
+			makes_queues();
+		});
+		TRIGGER(own, 1);
+		CHECK_EQ(next_event(own).filter, EVFILT_USER);
+		CHECK_EQ(close(own), 0);
+	});
+	family_end(&f);
+}
+EACH_WAY(grandchild_has_nothing_of_either)
+
+/* What its own files are by then is left alone. */
+static void
+child_may_take_the_numbers_first(fork_fn *way)
+{
+	struct family f;
+	family_start(&f);
+	IN_CHILD_BY(way, {
+		int file = nameless_file(3), fd;
+		struct kevent k;
+		for (fd = PRIVATE_FLOOR; fd < PRIVATE_FLOOR + 20; fd++)
+			CHECK_EQ(dup2(file, fd), fd);
+		CHECK_EQ(dup2(file, f.kq), f.kq);
+		CHECK_FAILS(kevent(f.kq, NULL, 0, &k, 1, NULL), EINVAL);
+		CHECK_EQ(close(new_queue()), 0);
+		libkqueue_drain_pending_close();
+		for (fd = PRIVATE_FLOOR; fd < PRIVATE_FLOOR + 20; fd++)
+			CHECK_EQ(unread(fd), 3);
+		CHECK_EQ(unread(f.kq), 3);
+	});
+	family_end(&f);
+}
+EACH_WAY(child_may_take_the_numbers_first)
+
+/* A queue that the library never met by this number. */
+TEST(dup_that_was_never_used_is_no_queue_in_a_child)
+{
+	struct family f;
+	int copy;
+	family_start(&f);
+	copy = dup(f.kq);
+	CHECK(copy >= 0);
+	IN_CHILD_BY(by_fork, {
+		struct kevent k;
+		CHECK_FAILS(kevent(copy, NULL, 0, &k, 1, NULL), EBADF);
+		makes_queues();
+		CHECK_FAILS(kevent(copy, NULL, 0, &k, 1, NULL), EBADF);
+	});
+	CHECK_EQ(close(copy), 0);
+	family_end(&f);
+}
+
+/* Memory */
+
+#ifdef __GLIBC__
+static size_t
+memory_in_use(void)
+{
+#if __GLIBC_PREREQ(2, 33)
+	return mallinfo2().uordblks;
+#else
+	return (size_t)mallinfo().uordblks;
+#endif
+}
+
+enum { QUEUES = 50, KNOTES = 1000 };
+
+static void
+gets_memory_back(fork_fn *way, bool by_kqueue)
+{
+	size_t before = memory_in_use(), held;
+	int kqs[QUEUES], i, j;
+	NOT_UNDER_VALGRIND("valgrind's allocator does not count");
+	for (i = 0; i < QUEUES; i++) {
+		kqs[i] = new_queue();
+		for (j = 0; j < KNOTES; j++)
+			USER_ADD(kqs[i], (uintptr_t)j, EV_CLEAR);
+	}
+	held = memory_in_use() - before;
+	/* At the least its ident, and what the caller wants back. */
+	CHECK(held > QUEUES * KNOTES * 16);
+	IN_CHILD_BY(way, {
+		struct kevent k;
+		if (by_kqueue)
+			CHECK_EQ(close(new_queue()), 0);
+		else
+			CHECK_FAILS(kevent(kqs[0], NULL, 0, &k, 1, NULL),
+			    EBADF);
+		CHECK(memory_in_use() - before < held / 10);
+		CHECK_EQ(private_count(), by_kqueue ? 1 : 0);
+	});
+	for (i = 0; i < QUEUES; i++)
+		CHECK_EQ(close(kqs[i]), 0);
+}
+
+TEST(first_call_of_a_child_gives_memory_back)
+{
+	gets_memory_back(by_fork, false);
+}
+
+TEST(first_queue_of_a_child_gives_memory_back)
+{
+	gets_memory_back(by_fork, true);
+}
+
+TEST(first_queue_of_a_cloned_child_gives_memory_back)
+{
+	gets_memory_back(by_clone, true);
+}
+#endif
+
+/* Many threads */
+
+enum { WAITERS = 3, CHANGERS = 2 };
+
+struct crowd {
+	pthread_t threads[WAITERS + CHANGERS + 2];
+	int kq;
+	int fds[2];
+	_Atomic bool over;
+	_Atomic long in, out;
+};
+
+static void *
+crowd_waiter(void *arg)
+{
+	struct crowd *c = arg;
+	struct timespec ts = {0, 2000000};
+	while (!atomic_load(&c->over)) {
+		struct kevent k[4];
+		int i, n = kevent(c->kq, NULL, 0, k, 4, &ts);
+		CHECK(n >= 0);
+		for (i = 0; i < n; i++)
+			if (k[i].filter == EVFILT_USER)
+				atomic_fetch_add(&c->out, 1);
+	}
+	return NULL;
+}
+
+/* Each trigger is an event before the next one comes. */
+static void *
+crowd_changer(void *arg)
+{
+	static _Atomic int next = 100;
+	struct crowd *c = arg;
+	uintptr_t id = (uintptr_t)atomic_fetch_add(&next, 1);
+	while (!atomic_load(&c->over)) {
+		USER_ADD(c->kq, id, EV_ONESHOT);
+		TRIGGER(c->kq, id);
+		atomic_fetch_add(&c->in, 1);
+		while (change(c->kq, id, EVFILT_USER, EV_ENABLE, 0, 0, NULL) ==
+		    0)
+			sched_yield();
+		CHECK_EQ(errno, ENOENT);
+		CHANGE(c->kq, (uintptr_t)c->fds[0], EVFILT_READ,
+		    EV_ADD | EV_DISABLE, 0, 0, NULL);
+	}
+	return NULL;
+}
+
+/* Makes and closes queues, with descriptors of the library's. */
+static void *
+crowd_maker(void *arg)
+{
+	struct crowd *c = arg;
+	while (!atomic_load(&c->over)) {
+		int kq = kqueue();
+		CHECK(kq >= 0);
+		CHANGE(kq, 1, EVFILT_TIMER, EV_ADD, 0, 100000, NULL);
+		CHANGE(kq, (uintptr_t)c->fds[0], EVFILT_READ, EV_ADD, 0, 0,
+		    NULL);
+		CHANGE(kq, (uintptr_t)c->fds[0], EVFILT_WRITE, EV_ADD, 0, 0,
+		    NULL);
+		CHECK_EQ(close(kq), 0);
+	}
+	return NULL;
+}
+
+static void
+crowd_start(struct crowd *c, bool makers)
+{
+	int i, n = 0;
+	memset(c, 0, sizeof *c);
+	c->kq = new_queue();
+	unix_pair(c->fds);
+	for (i = 0; i < WAITERS; i++)
+		CHECK_EQ(pthread_create(&c->threads[n++], NULL, crowd_waiter,
+		    c), 0);
+	for (i = 0; i < CHANGERS; i++)
+		CHECK_EQ(pthread_create(&c->threads[n++], NULL, crowd_changer,
+		    c), 0);
+	for (; i < CHANGERS + 2; i++)
+		CHECK_EQ(pthread_create(&c->threads[n++], NULL,
+		    makers ? crowd_maker : crowd_waiter, c), 0);
+}
+
+static void
+crowd_end(struct crowd *c)
+{
+	size_t i;
+	atomic_store(&c->over, true);
+	for (i = 0; i < sizeof c->threads / sizeof c->threads[0]; i++)
+		CHECK_EQ(pthread_join(c->threads[i], NULL), 0);
+	CHECK(atomic_load(&c->out) > 0);
+	CHECK_EQ(atomic_load(&c->in), atomic_load(&c->out));
+	close_pair(c->fds);
+	CHECK_EQ(close(c->kq), 0);
+}
+
+/* In a child: nothing but what the program itself had, and maybe what each of
+ * the two makers had just been given by the kernel, and not looked at yet. */
+static void
+has_no_more_than(const int *kept, size_t count)
+{
+	static char text[65536];
+	char *word, *rest;
+	int more = 0;
+	size_t i;
+	open_descriptors(text, sizeof text);
+	for (word = strtok_r(text, " ", &rest); word != NULL;
+	    word = strtok_r(NULL, " ", &rest)) {
+		int fd = atoi(word), type;
+		char path[64], name[64];
+		ssize_t n;
+		for (i = 0; i < count && kept[i] != fd; i++)
+			;
+		if (fd <= 2 || i < count)
+			continue;
+		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+		n = readlink(path, name, sizeof name - 1);
+		name[n < 0 ? 0 : n] = '\0';
+		/* What the harness inherited is not the library's. */
+		type = strncmp(name, "anon_inode:", 11);
+		if (type != 0)
+			continue;
+		CHECK((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+		more++;
+	}
+	CHECK(more <= 2);
+}
+
+TEST(children_of_a_busy_parent_have_nothing_of_it)
+{
+	struct crowd c;
+	int i, rounds = getenv("KQUEUE_VALGRIND") == NULL ? 300 : 10;
+	crowd_start(&c, true);
+	for (i = 0; i < rounds; i++)
+		IN_CHILD_BY(by_fork, {
+			struct kevent k;
+			int own;
+			has_no_more_than(c.fds, 2);
+			CHECK_FAILS(kevent(c.kq, NULL, 0, &k, 1, NULL), EBADF);
+			own = new_queue();
+			USER_ADD(own, 1, EV_CLEAR);
+			TRIGGER(own, 1);
+			CHECK_EQ(next_event(own).filter, EVFILT_USER);
+			CHECK_EQ(close(own), 0);
+		});
+	crowd_end(&c);
+}
+
+/* libc is not told, so malloc() may be as another thread left it: no more is
+ * asked of a child than what POSIX lets it call. */
+TEST(cloned_children_of_a_busy_parent_have_no_queue)
+{
+	struct crowd c;
+	int i, rounds = getenv("KQUEUE_VALGRIND") == NULL ? 300 : 10;
+	crowd_start(&c, false);
+	for (i = 0; i < rounds; i++) {
+		pid_t pid = by_clone();
+		if (pid == 0) {
+			struct kevent k;
+			int bad = 0;
+			if (kevent(c.kq, NULL, 0, &k, 1, NULL) != -1 ||
+			    errno != EBADF)
+				bad = 2;
+			else if (fcntl(c.kq, F_GETFD) != -1)
+				bad = 3;
+			else if (fcntl(PRIVATE_FLOOR, F_GETFD) != -1)
+				bad = 4;
+			_exit(bad);
+		}
+		CHECK(pid > 0);
+		wait_child(pid);
+	}
+	crowd_end(&c);
+}
+
+/* Threads of one process fork at the same time. */
+static void *
+forker(void *arg)
+{
+	struct crowd *c = arg;
+	int i, rounds = getenv("KQUEUE_VALGRIND") == NULL ? 60 : 4;
+	for (i = 0; i < rounds; i++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			struct kevent k;
+			has_no_more_than(c->fds, 2);
+			CHECK_FAILS(kevent(c->kq, NULL, 0, &k, 1, NULL), EBADF);
+			CHECK_EQ(close(new_queue()), 0);
+			_exit(0);
+		}
+		wait_child(pid);
+	}
+	return NULL;
+}
+
+TEST(threads_that_fork_at_once)
+{
+	pthread_t threads[4];
+	struct crowd c;
+	size_t i;
+	crowd_start(&c, true);
+	for (i = 0; i < 4; i++)
+		CHECK_EQ(pthread_create(&threads[i], NULL, forker, &c), 0);
+	for (i = 0; i < 4; i++)
+		CHECK_EQ(pthread_join(threads[i], NULL), 0);
+	crowd_end(&c);
+}
+
+/* Children that share the memory, or go at once to another program. */
+
+/* The numbers open in a spawned program, as text. */
+static void
+spawned_sees(char *text, size_t size)
+{
+	char *const argv[] = {"ls", "/proc/self/fd", NULL};
+	posix_spawn_file_actions_t actions;
+	size_t used = 0;
+	ssize_t n;
+	int fds[2];
+	pid_t pid;
+	CHECK_EQ(pipe2(fds, O_CLOEXEC), 0);
+	CHECK_EQ(posix_spawn_file_actions_init(&actions), 0);
+	CHECK_EQ(posix_spawn_file_actions_adddup2(&actions, fds[1], 1), 0);
+	CHECK_EQ(posix_spawnp(&pid, "ls", &actions, NULL, argv, environ), 0);
+	CHECK_EQ(posix_spawn_file_actions_destroy(&actions), 0);
+	CHECK_EQ(close(fds[1]), 0);
+	while ((n = read(fds[0], text + used, size - 1 - used)) > 0)
+		used += (size_t)n;
+	text[used] = '\0';
+	CHECK_EQ(close(fds[0]), 0);
+	wait_child(pid);
+}
+
+TEST(spawned_program_has_nothing_of_ours)
+{
+	char before[4096], after[4096];
+	struct family f;
+	spawned_sees(before, sizeof before);
+	family_start(&f);
+	/* The program's own are not close-on-exec. */
+	CHECK_EQ(fcntl(f.fds[0], F_SETFD, FD_CLOEXEC), 0);
+	CHECK_EQ(fcntl(f.fds[1], F_SETFD, FD_CLOEXEC), 0);
+	CHECK_EQ(fcntl(f.file, F_SETFD, FD_CLOEXEC), 0);
+	spawned_sees(after, sizeof after);
+	if (strcmp(before, after) != 0)
+		FAIL("before:\n%safter:\n%s", before, after);
+	family_end(&f);
+}
+
+TEST(program_that_a_child_becomes_has_nothing_of_ours)
+{
+	struct family f;
+	int way, most;
+	family_start(&f);
+	CHECK_EQ(fcntl(f.fds[0], F_SETFD, FD_CLOEXEC), 0);
+	CHECK_EQ(fcntl(f.fds[1], F_SETFD, FD_CLOEXEC), 0);
+	CHECK_EQ(fcntl(f.file, F_SETFD, FD_CLOEXEC), 0);
+	most = f.kq;
+	for (way = 0; way < 3; way++) {
+		char command[128];
+		pid_t pid;
+		snprintf(command, sizeof command,
+		    "for n in %d $(seq %d %d); do "
+		    "[ ! -e /proc/self/fd/$n ] || exit 3; done", most,
+		    PRIVATE_FLOOR, PRIVATE_FLOOR + 30);
+		pid = way == 0 ? fork() : way == 1 ? by_clone() : vfork();
+		if (pid == 0) {
+			execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+			_exit(4);
+		}
+		wait_child(pid);
+	}
+	family_end(&f);
+}
+
+TEST(vfork_child_changes_nothing)
+{
+	static char before[65536], after[65536];
+	struct family f;
+	int i;
+	family_start(&f);
+	open_descriptors(before, sizeof before);
+	for (i = 0; i < 50; i++) {
+		pid_t pid = vfork();
+		if (pid == 0)
+			_exit(0);
+		wait_child(pid);
+	}
+	open_descriptors(after, sizeof after);
+	CHECK_EQ(strcmp(before, after), 0);
+	family_end(&f);
+}
+
+/* NOTE_FORK_CLEANUP 0: what the child inherits stays open, and is no queue. */
+TEST(without_clean_up_a_child_keeps_what_it_inherits)
+{
+	struct family f;
+	int count;
+	family_start(&f);
+	count = private_count();
+	CHANGE(f.kq, 0, EVFILT_LIBKQUEUE, EV_ADD, NOTE_FORK_CLEANUP, 0, NULL);
+	IN_CHILD_BY(by_fork, {
+		struct kevent k;
+		CHECK(fcntl(f.kq, F_GETFD) >= 0);
+		CHECK_EQ(private_count(), count);
+		CHECK_FAILS(kevent(f.kq, NULL, 0, &k, 1, NULL), EBADF);
+		CHECK(fcntl(f.kq, F_GETFD) >= 0);
+		makes_queues();
+		CHECK(fcntl(f.kq, F_GETFD) >= 0);
+	});
+	CHANGE(f.kq, 0, EVFILT_LIBKQUEUE, EV_ADD, NOTE_FORK_CLEANUP, 1, NULL);
+	IN_CHILD_BY(by_fork, has_no_queue(f.kq));
+	family_end(&f);
+}
+
+/* Ends */
+
+static void *
+parked(void *arg)
+{
+	struct kevent k;
+	(void)kevent(*(int *)arg, NULL, 0, &k, 1, NULL);
+	return NULL;
+}
+
+TEST(exit_with_queues_open_and_threads_parked)
+{
+	int round;
+	for (round = 0; round < 10; round++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			struct family f;
+			pthread_t thread;
+			int i;
+			family_start(&f);
+			for (i = 0; i < 4; i++)
+				CHECK_EQ(pthread_create(&thread, NULL, parked,
+				    &f.kq), 0);
+			CHECK_EQ(kill(f.watched, SIGKILL), 0);
+			/* exit() runs what is registered, _exit() does not. */
+			if (round % 2 == 0)
+				exit(0);
+			_exit(0);
+		}
+		wait_child(pid);
+	}
+}
+
+/* The first thread leaves; the process ends with the last one. */
+TEST(first_thread_ends_while_another_one_waits)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		static int kq;
+		pthread_t thread;
+		kq = new_queue();
+		CHANGE(kq, 1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, 20, NULL);
+		CHECK_EQ(pthread_create(&thread, NULL, parked, &kq), 0);
+		pthread_exit(NULL);
+	}
+	wait_child(pid);
+}

@@ -1,0 +1,234 @@
+/*
+ * A thread that leaves kevent() by a longjmp out of a signal handler, wherever
+ * in the call it is: on BSD it is in the kernel then, and nothing comes of it.
+ */
+#include "io.h"
+
+#include <setjmp.h>
+#include <signal.h>
+
+#ifndef __GLIBC__
+#define GLIBC_ONLY SKIP("only glibc tells of a longjmp")
+#else
+#define GLIBC_ONLY ((void)0)
+#endif
+
+#define READ_ADD(kq, fd, flags)                                               \
+	CHANGE(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), 0, 0, NULL)
+
+enum { JUMPS = 2000, USERS = 8, TIMER = 100 };
+
+static sigjmp_buf out;
+static volatile sig_atomic_t inside;
+static atomic_int jumps;
+static pthread_t jumper;
+static atomic_bool over;
+
+static void
+jump(int sig)
+{
+	(void)sig;
+	if (!inside)
+		return;
+	inside = 0;
+	atomic_fetch_add(&jumps, 1);
+	siglongjmp(out, 1);
+}
+
+static void *
+pester(void *arg)
+{
+	unsigned spin = 1;
+	(void)arg;
+	while (!atomic_load(&over)) {
+		volatile unsigned i;
+		CHECK_EQ(pthread_kill(jumper, SIGUSR1), 0);
+		spin = spin * 1103515245 + 12345;
+		for (i = spin >> 16 & 0xfff; i > 0; i--)
+			;
+	}
+	return NULL;
+}
+
+struct work {
+	int kq, in, out;
+};
+
+/* One call, which a jump may end anywhere. */
+static void
+work(const struct work *w, unsigned turn)
+{
+	struct kevent k[USERS + 4], c[2];
+	uintptr_t user = 1 + turn % USERS;
+	char byte;
+	inside = 1;
+	switch (turn % 7) {
+	case 0:
+		EV_SET(&c[0], user, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+		kevent(w->kq, c, 1, NULL, 0, NULL);
+		break;
+	case 1:
+		EV_SET(&c[0], user, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+		kevent(w->kq, c, 1, k, 1, &no_wait);
+		break;
+	case 2:
+		EV_SET(&c[0], (uintptr_t)w->in, EVFILT_READ, EV_DISABLE, 0, 0,
+		    NULL);
+		EV_SET(&c[1], (uintptr_t)w->in, EVFILT_READ, EV_ENABLE, 0, 0,
+		    NULL);
+		kevent(w->kq, c, 2, NULL, 0, NULL);
+		break;
+	case 3:
+		EV_SET(&c[0], TIMER, EVFILT_TIMER, EV_ADD, NOTE_USECONDS, 50,
+		    NULL);
+		kevent(w->kq, c, 1, NULL, 0, NULL);
+		break;
+	case 4:
+		EV_SET(&c[0], user + 50, EVFILT_USER, EV_ADD, 0, 0, NULL);
+		EV_SET(&c[1], user + 50, EVFILT_USER, EV_DELETE, 0, 0, NULL);
+		kevent(w->kq, c, 2, NULL, 0, NULL);
+		break;
+	default:
+		kevent(w->kq, NULL, 0, k, USERS + 4, &no_wait);
+	}
+	inside = 0;
+	while (turn % 16 == 0 && read(w->in, &byte, 1) == 1)
+		;
+	if (turn % 16 == 8 && write(w->out, "x", 1) == -1)
+		CHECK_EQ(errno, EAGAIN);
+}
+
+/* Everything works as if nobody had ever left. */
+static void
+still_works(const struct work *w)
+{
+	struct timespec ts = ms_to_ts(GENEROUS_MS);
+	struct kevent k;
+	char bytes[64];
+	int i;
+	while (read(w->in, bytes, sizeof bytes) > 0)
+		;
+	CHANGE(w->kq, TIMER, EVFILT_TIMER, EV_ADD, NOTE_SECONDS, 1000, NULL);
+	CHANGE(w->kq, (uintptr_t)w->in, EVFILT_READ, EV_ENABLE, 0, 0, NULL);
+	for (i = 0; i < USERS; i++)
+		CHECK(change(w->kq, 51 + (uintptr_t)i, EVFILT_USER, EV_DELETE,
+		    0, 0, NULL) == 0 || errno == ENOENT);
+	/* What was pending is told now, once. */
+	while (kevent(w->kq, NULL, 0, &k, 1, &no_wait) == 1)
+		CHECK(k.filter == EVFILT_USER || k.filter == EVFILT_TIMER);
+	expect_none(w->kq);
+	CHECK(!readable(w->kq));
+	for (i = 0; i < USERS; i++) {
+		CHANGE(w->kq, 1 + (uintptr_t)i, EVFILT_USER, 0, NOTE_TRIGGER, 0,
+		    NULL);
+		CHECK(readable(w->kq));
+		CHECK_EQ(kevent(w->kq, NULL, 0, &k, 1, &ts), 1);
+		CHECK_EQ(k.filter, EVFILT_USER);
+		CHECK_EQ(k.ident, 1 + i);
+		expect_none(w->kq);
+	}
+	CHECK_EQ(write(w->out, "abc", 3), 3);
+	CHECK_EQ(kevent(w->kq, NULL, 0, &k, 1, &ts), 1);
+	CHECK_EQ(k.filter, EVFILT_READ);
+	CHECK_EQ(k.data, 3);
+	CHECK_EQ(read(w->in, bytes, sizeof bytes), 3);
+	CHANGE(w->kq, TIMER, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, 5, NULL);
+	CHECK_EQ(kevent(w->kq, NULL, 0, &k, 1, &ts), 1);
+	CHECK_EQ(k.filter, EVFILT_TIMER);
+	expect_none(w->kq);
+}
+
+static void
+prepare(struct work *w)
+{
+	int ends[2], i;
+	w->kq = new_queue();
+	pipe_pair(ends);
+	set_nonblocking(ends[0]);
+	set_nonblocking(ends[1]);
+	w->in = ends[0];
+	w->out = ends[1];
+	READ_ADD(w->kq, w->in, 0);
+	CHANGE(w->kq, TIMER, EVFILT_TIMER, EV_ADD, NOTE_SECONDS, 1000, NULL);
+	for (i = 1; i <= USERS; i++)
+		CHANGE(w->kq, (uintptr_t)i, EVFILT_USER, EV_ADD | EV_CLEAR, 0,
+		    0, NULL);
+	/* Room for those that come and go: no call that is left allocates. */
+	for (i = 1; i <= 2 * USERS; i++)
+		CHANGE(w->kq, 50 + (uintptr_t)i, EVFILT_USER, EV_ADD, 0, 0,
+		    NULL);
+	for (i = 1; i <= 2 * USERS; i++)
+		CHANGE(w->kq, 50 + (uintptr_t)i, EVFILT_USER, EV_DELETE, 0, 0,
+		    NULL);
+}
+
+static void
+finish(const struct work *w)
+{
+	CHECK_EQ(close(w->in), 0);
+	CHECK_EQ(close(w->out), 0);
+	CHECK_EQ(close(w->kq), 0);
+}
+
+static void
+jump_out_of(const struct work *w)
+{
+	struct sigaction action;
+	volatile unsigned turn = 0;
+	pthread_t pesterer;
+	memset(&action, 0, sizeof action);
+	action.sa_handler = jump;
+	CHECK_EQ(sigaction(SIGUSR1, &action, NULL), 0);
+	jumper = pthread_self();
+	CHECK_EQ(pthread_create(&pesterer, NULL, pester, NULL), 0);
+	sigsetjmp(out, 1);
+	while (atomic_load(&jumps) < JUMPS)
+		work(w, ++turn);
+	atomic_store(&over, true);
+	CHECK_EQ(pthread_join(pesterer, NULL), 0);
+}
+
+TEST(anywhere_in_a_call_leaves_the_queue_usable)
+{
+	struct work w;
+	GLIBC_ONLY;
+	prepare(&w);
+	jump_out_of(&w);
+	still_works(&w);
+	finish(&w);
+}
+
+/* Threads that share the queue neither hang nor miss a trigger. */
+static void *
+share(void *arg)
+{
+	const struct work *w = arg;
+	while (!atomic_load(&over)) {
+		struct timespec ts = ms_to_ts(1);
+		struct kevent k[4];
+		CHECK(kevent(w->kq, NULL, 0, k, 4, &ts) >= 0);
+		CHANGE(w->kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+	}
+	return NULL;
+}
+
+TEST(anywhere_in_a_call_does_not_stop_the_other_threads)
+{
+	struct work w;
+	pthread_t sharer[2];
+	sigset_t set;
+	int i;
+	GLIBC_ONLY;
+	prepare(&w);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	CHECK_EQ(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+	for (i = 0; i < 2; i++)
+		CHECK_EQ(pthread_create(&sharer[i], NULL, share, &w), 0);
+	CHECK_EQ(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
+	jump_out_of(&w);
+	for (i = 0; i < 2; i++)
+		CHECK_EQ(pthread_join(sharer[i], NULL), 0);
+	still_works(&w);
+	finish(&w);
+}

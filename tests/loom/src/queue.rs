@@ -1,0 +1,185 @@
+//! The bell of a queue: nobody sleeps while the list holds something.
+//!
+//! The state is the library's. The lines around it are those of `queue::ring`,
+//! `Queue::settle`, `Queue::rung`, and of `collect`: `events`, `hand_over` and
+//! `left`, with a list of numbers and a kernel that knows one bell.
+
+#[path = "../../../src/queue/bell.rs"]
+#[allow(dead_code, reason = "for the rest of the library")]
+mod bell;
+
+use crate::sys::Bell;
+use crate::{Model, check};
+use bell::{Ringing, Step, Wake};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread::JoinHandle;
+
+pub(crate) fn models() -> Vec<Model> {
+    vec![
+        ("bell::each_of_two_waiters_gets_one", each_of_two_waiters_gets_one),
+        ("bell::one_waiter_gets_all", one_waiter_gets_all),
+        ("bell::a_thread_that_leaves_takes_no_hint_with_it", a_thread_that_leaves),
+        ("bell::a_queue_that_is_empty_falls_silent", a_queue_that_is_empty),
+    ]
+}
+
+struct Queue {
+    list: Vec<u32>,
+    ringing: Ringing,
+}
+
+/// What epoll does with the bell's entry: an edge goes to one wait, a level to
+/// every one.
+#[derive(Default)]
+struct Kernel {
+    edge: bool,
+    level: bool,
+}
+
+struct Home {
+    queue: Mutex<Queue>,
+    kernel: Mutex<Kernel>,
+    woken: Condvar,
+}
+
+impl Home {
+    fn new() -> Arc<Home> {
+        let queue = Mutex::new(Queue { list: Vec::new(), ringing: Ringing::new() });
+        Arc::new(Home { queue, kernel: Mutex::new(Kernel::default()), woken: Condvar::new() })
+    }
+
+    fn set(&self, bell: Bell) {
+        let mut kernel = self.kernel.lock().unwrap();
+        *kernel = Kernel { edge: bell == Bell::Ring, level: bell == Bell::Hold };
+        match bell {
+            Bell::Rest => {}
+            Bell::Ring => self.woken.notify_one(),
+            Bell::Hold => self.woken.notify_all(),
+        }
+    }
+
+    /// Sleeps until the bell tells something.
+    fn wait(&self) {
+        let mut kernel = self.kernel.lock().unwrap();
+        while !kernel.edge && !kernel.level {
+            kernel = self.woken.wait(kernel).unwrap();
+        }
+        kernel.edge = false;
+    }
+
+    fn settle(&self, queue: &mut Queue, wake: Wake) -> bool {
+        match queue.ringing.step(queue.list.is_empty(), wake, 1) {
+            Step::Nothing => false,
+            Step::GoOut => true,
+            Step::Set(bell) => {
+                self.set(bell);
+                queue.ringing.is_set(bell);
+                false
+            }
+        }
+    }
+
+    /// A change puts something onto the list.
+    fn put(&self, item: u32) {
+        let mut queue = self.queue.lock().unwrap();
+        queue.list.push(item);
+        if !self.settle(&mut queue, Wake::One) {
+            return;
+        }
+        drop(queue);
+        self.set(Bell::Ring);
+        let mut queue = self.queue.lock().unwrap();
+        queue.ringing.is_back(true);
+        self.settle(&mut queue, Wake::All);
+    }
+
+    /// A call with room for so many; it waits until it has one.
+    fn take(&self, room: usize) -> Vec<u32> {
+        loop {
+            self.wait();
+            let taken = self.hand_over(room);
+            if !taken.is_empty() {
+                return taken;
+            }
+        }
+    }
+
+    fn hand_over(&self, room: usize) -> Vec<u32> {
+        let mut queue = self.queue.lock().unwrap();
+        queue.ringing.hint_taken();
+        let most = room.min(queue.list.len());
+        let taken = queue.list.drain(..most).collect();
+        self.settle(&mut queue, Wake::All);
+        taken
+    }
+}
+
+fn spawn(home: &Arc<Home>, run: impl FnOnce(&Home) + 'static) -> JoinHandle<()> {
+    let home = Arc::clone(home);
+    crate::spawn(move || run(&home))
+}
+
+fn join<const N: usize>(threads: [JoinHandle<()>; N]) {
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+fn each_of_two_waiters_gets_one() {
+    check(3, || {
+        let home = Home::new();
+        let one = |home: &Home| assert_eq!(home.take(1).len(), 1);
+        let waiters = [spawn(&home, one), spawn(&home, one)];
+        let other = spawn(&home, |home| home.put(1));
+        home.put(2);
+        join([other]);
+        join(waiters);
+        assert!(home.queue.lock().unwrap().list.is_empty());
+    });
+}
+
+fn one_waiter_gets_all() {
+    check(4, || {
+        let home = Home::new();
+        let waiter = spawn(&home, |home| {
+            let mut got = 0;
+            while got < 3 {
+                got += home.take(2).len();
+            }
+        });
+        let other = spawn(&home, |home| home.put(1));
+        home.put(2);
+        home.put(3);
+        join([other, waiter]);
+        assert!(home.queue.lock().unwrap().list.is_empty());
+    });
+}
+
+/// One is cancelled, or leaves by longjmp, with the hint that it has taken.
+fn a_thread_that_leaves() {
+    check(4, || {
+        let home = Home::new();
+        let goner = spawn(&home, |home| {
+            home.wait();
+            // As a call without room.
+            home.hand_over(0);
+        });
+        let heir = spawn(&home, |home| assert_eq!(home.take(1), [1]));
+        home.put(1);
+        join([heir]);
+        // Should the heir have been first, the goner sleeps still.
+        home.put(2);
+        join([goner]);
+        assert_eq!(home.queue.lock().unwrap().list, [2]);
+    });
+}
+
+fn a_queue_that_is_empty() {
+    check(4, || {
+        let home = Home::new();
+        let waiter = spawn(&home, |home| assert_eq!(home.take(1), [1]));
+        home.put(1);
+        join([waiter]);
+        // A ring that the waiter did not need may be left for one more call.
+        let kernel = home.kernel.lock().unwrap();
+        assert!(!kernel.level && !kernel.edge);
+    });
+}
