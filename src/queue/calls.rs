@@ -11,7 +11,9 @@
 //!
 //! Order: whoever calls writes the matter first and the bit then; whoever
 //! answers takes the bits first and the matters then. So nothing stays here
-//! that no bit tells of.
+//! that no bit tells of. And a number's life is ended before it is written here,
+//! and looked at after it was taken out; every write here is a Release that the
+//! taker's Acquire pairs with, so it sees the life ended.
 
 #![forbid(unsafe_code)]
 

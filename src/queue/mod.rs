@@ -184,7 +184,12 @@ impl<P: Platform> Queue<P> {
         let bell = if self.ready.is_empty() { Bell::Rest } else { Bell::Hold };
         // Should it fail, the number is no longer the queue: the bell goes on
         // as it is, and the next call by a good number sets it.
-        let set = self.port.bell(bell).is_ok();
+        let set = match bell {
+            // Whoever watches the queue by edges has had that of the waking, and
+            // needs another for what came onto the list since.
+            Bell::Hold if !self.ringing.is_out() => self.port.hold_bell_anew().is_ok(),
+            _ => self.port.bell(bell).is_ok(),
+        };
         self.ringing.is_set(if set { bell } else { Bell::Hold });
     }
 
@@ -421,14 +426,14 @@ pub(crate) fn kevent<P: Platform, C: Caller>(
         &mut (home, caller),
         |(home, _)| home.left(),
         |(home, caller)| {
-            let done = call(home, tenant, number, *caller, astray);
+            let done = apply_and_collect(home, tenant, number, *caller, astray);
             home.keep_roused(tenant, number);
             done
         },
     )
 }
 
-fn call<P: Platform, C: Caller>(
+fn apply_and_collect<P: Platform, C: Caller>(
     home: &Home<P>,
     tenant: u32,
     number: Descriptor,

@@ -12,7 +12,6 @@
 #![forbid(unsafe_code)]
 
 use super::{REGISTRY, Registry};
-use crate::clock::Span;
 use crate::sync::{OnceLock, Ordering};
 use crate::sys::{self, Closing, Descriptor, Native, Platform, Watchers};
 use core::ffi::c_int;
@@ -41,22 +40,6 @@ extern "C" fn closing(number: Descriptor, replaced: c_int, paired: c_int) -> c_i
 extern "C" fn closed(number: Descriptor) {
     if own().is_some() {
         sys::end_closing(number);
-    }
-}
-
-/// For so long a close that has begun is waited for. It is two system calls
-/// long, unless it is this very thread's, which a handler has interrupted.
-const CLOSING: Span = Span::millis(1000);
-
-/// Another thread may be about to close the number, or have closed it and not
-/// said so yet, and only then it can be anything else. No lock is held.
-pub(super) fn wait_until_closed(number: Descriptor) {
-    if !sys::is_closing(number) {
-        return;
-    }
-    let late = Native::now().after(CLOSING);
-    while sys::is_closing(number) && Native::now() < late {
-        std::thread::yield_now();
     }
 }
 

@@ -178,8 +178,7 @@ fn find_slow(
     if registry.is_none() {
         start_child();
     }
-    // It may be a dup already, that got the number of one that was closed.
-    closing::wait_until_closed(number);
+    let_close(number);
     let state = sys::descriptor_state(number);
     if state == DescriptorState::Queue {
         let alias = registry.map_or(Ok(None), |registry| registry.find_alias(number))?;
@@ -190,6 +189,19 @@ fn find_slow(
     // A queue that is not of this process is one of its parent's: natively the
     // number would be closed here.
     Err(if state == DescriptorState::Other { Errno::EINVAL } else { Errno::EBADF })
+}
+
+/// A number that another thread is just closing is looked at when that is done:
+/// until then it still answers, and a moment later it may be another queue. Not
+/// for ever: it may be this very thread, in a signal handler.
+fn let_close(number: Descriptor) {
+    const TURNS: u32 = 1000;
+    for _ in 0..TURNS {
+        if !sys::is_closing(number) {
+            return;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// A call found that the number is not its queue any more. The queue that it

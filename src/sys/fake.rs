@@ -1202,6 +1202,10 @@ impl Platform for Fake {
         })
     }
 
+    fn hold_bell_anew(&mut self) -> Result<()> {
+        self.bell(Bell::Hold)
+    }
+
     fn ringer(&self) -> Descriptor {
         self.number
     }

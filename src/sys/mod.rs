@@ -501,6 +501,10 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Sets the bell.
     fn bell(&mut self, bell: Bell) -> Result<()>;
 
+    /// Sets the bell to [`Bell::Hold`], so that it is news to whoever watches
+    /// the queue, even if it was held already. Nobody is out to ring it.
+    fn hold_bell_anew(&mut self) -> Result<()>;
+
     /// What [`Platform::ring`] needs.
     fn ringer(&self) -> Self::Ringer;
 

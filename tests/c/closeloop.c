@@ -219,6 +219,7 @@ add_timer(struct scene *s)
 {
 	CHANGE(s->kq, 1, EVFILT_TIMER, EV_ADD, 0, 1, NULL);
 	CHECK_EQ(next_event(s->kq).filter, EVFILT_TIMER);
+	CHANGE(s->kq, 1, EVFILT_TIMER, EV_ADD, 0, 100000, NULL);
 }
 
 static void
@@ -416,6 +417,7 @@ private_numbers(int numbers[], int most)
 static void
 scene_start(struct scene *s)
 {
+	NOT_UNDER_VALGRIND("it has descriptors of its own up there");
 	memset(s, 0, sizeof *s);
 	s->process = -1;
 	tcp_pair(s->fds);
@@ -519,8 +521,8 @@ close_all_from(int first)
 	open_descriptors(text, sizeof text);
 	for (word = strtok_r(text, " ", &rest); word != NULL;
 	    word = strtok_r(NULL, " ", &rest))
-		if (atoi(word) >= first)
-			CHECK_EQ(syscall(SYS_close, atoi(word)), 0);
+		if (atoi(word) >= first && close(atoi(word)) != 0)
+			CHECK(has_preload() && errno == EBADF);
 }
 
 /* Every kind of knote whose descriptors can be had here. */
@@ -561,6 +563,7 @@ TEST(all_numbers_are_an_epoll_and_its_members)
 	char before[4096], after[4096];
 	int numbers[MOST], count, ep, i;
 	struct scene s;
+	NOT_WITH_PRELOAD();
 	scene_start(&s);
 	add_all(&s);
 	count = private_numbers(numbers, MOST);
@@ -642,6 +645,7 @@ TEST(queue_whose_descriptors_were_closed_is_ebadf)
 	struct scene s;
 	struct kevent k;
 	int fds[2], kq;
+	NOT_WITH_PRELOAD();
 	scene_start(&s);
 	add_all(&s);
 	close_all_from(PRIVATE_FLOOR);

@@ -67,6 +67,13 @@ static struct test_case *test_first, **test_last = &test_first;
 			SKIP(reason);                                         \
 	} while (0)
 
+/* Of ci/threads.sh: ThreadSanitizer, which stands between program and libc. */
+#define NOT_UNDER_THREAD_CHECKER(reason)                                      \
+	do {                                                                  \
+		if (getenv("KQUEUE_THREADS") != NULL)                         \
+			SKIP(reason);                                         \
+	} while (0)
+
 #define CHECK(cond)                                                           \
 	do {                                                                  \
 		if (!(cond))                                                  \
@@ -283,7 +290,9 @@ main(int argc, char **argv)
 		/* What closed queues left is given back here at the latest. */
 		libkqueue_drain_pending_close();
 		open_descriptors(after, sizeof after);
-		if (strcmp(before, after) != 0)
+		/* ThreadSanitizer opens pipes to what names a function. */
+		if (strcmp(before, after) != 0 &&
+		    getenv("KQUEUE_THREADS") == NULL)
 			FAIL("descriptors before: %s; after: %s", before,
 			    after);
 		return 0;

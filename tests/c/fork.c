@@ -25,6 +25,7 @@ struct family {
 static void
 family_start(struct family *f)
 {
+	NOT_UNDER_VALGRIND("it has descriptors of its own up there");
 	f->watched = fork();
 	CHECK(f->watched >= 0);
 	if (f->watched == 0) {
@@ -373,6 +374,7 @@ static void
 crowd_start(struct crowd *c, bool makers)
 {
 	int i, n = 0;
+	NOT_UNDER_VALGRIND("it has descriptors of its own up there");
 	memset(c, 0, sizeof *c);
 	c->kq = new_queue();
 	unix_pair(c->fds);
@@ -435,7 +437,7 @@ has_no_more_than(const int *kept, size_t count)
 TEST(children_of_a_busy_parent_have_nothing_of_it)
 {
 	struct crowd c;
-	int i, rounds = getenv("KQUEUE_VALGRIND") == NULL ? 300 : 10;
+	int i, rounds = 300;
 	crowd_start(&c, true);
 	for (i = 0; i < rounds; i++)
 		IN_CHILD_BY(by_fork, {
@@ -457,7 +459,7 @@ TEST(children_of_a_busy_parent_have_nothing_of_it)
 TEST(cloned_children_of_a_busy_parent_have_no_queue)
 {
 	struct crowd c;
-	int i, rounds = getenv("KQUEUE_VALGRIND") == NULL ? 300 : 10;
+	int i, rounds = 300;
 	crowd_start(&c, false);
 	for (i = 0; i < rounds; i++) {
 		pid_t pid = by_clone();
@@ -484,7 +486,7 @@ static void *
 forker(void *arg)
 {
 	struct crowd *c = arg;
-	int i, rounds = getenv("KQUEUE_VALGRIND") == NULL ? 60 : 4;
+	int i, rounds = 60;
 	for (i = 0; i < rounds; i++) {
 		pid_t pid = fork();
 		if (pid == 0) {
@@ -632,6 +634,7 @@ parked(void *arg)
 TEST(exit_with_queues_open_and_threads_parked)
 {
 	int round;
+	NOT_UNDER_VALGRIND("the stacks of parked threads are lost to it");
 	for (round = 0; round < 10; round++) {
 		pid_t pid = fork();
 		if (pid == 0) {
@@ -655,7 +658,9 @@ TEST(exit_with_queues_open_and_threads_parked)
 /* The first thread leaves; the process ends with the last one. */
 TEST(first_thread_ends_while_another_one_waits)
 {
-	pid_t pid = fork();
+	pid_t pid;
+	NOT_UNDER_VALGRIND("the stacks of parked threads are lost to it");
+	pid = fork();
 	if (pid == 0) {
 		static int kq;
 		pthread_t thread;

@@ -1044,6 +1044,35 @@ TEST(dup2_over_a_queue_is_found_though_nobody_used_it)
 		CHECK_EQ(close(idle[i]), 0);
 }
 
+/* One of its numbers is closed under a waiter, which may be woken by that; who
+ * watches the queue by edges goes on to hear each event. */
+TEST(nested_clear_goes_on_when_a_dup_is_closed_under_a_waiter)
+{
+	int outer = new_queue(), kq = new_queue(), i, j;
+	READ_ADD(outer, kq, EV_CLEAR);
+	USER_ADD(kq, 1, EV_CLEAR);
+	for (i = 0; i < 20; i++) {
+		int number = dup(kq);
+		struct sleeper sleeper;
+		struct kevent k;
+		CHECK(number >= 0);
+		sleeper_start(&sleeper, number);
+		CHECK_EQ(close(number), 0);
+		TRIGGER(kq, 1);
+		CHECK_EQ(pthread_join(sleeper.thread, NULL), 0);
+		CHECK(kevent(kq, NULL, 0, &k, 1, &no_wait) >= 0);
+		CHECK(kevent(outer, NULL, 0, &k, 1, &no_wait) >= 0);
+		for (j = 0; j < 3; j++) {
+			TRIGGER(kq, 1);
+			EXPECT_READ(outer, kq, EV_CLEAR, 0, 1);
+			EXPECT_USER(kq, 1, EV_CLEAR);
+			EXPECT_QUIET(kq);
+		}
+	}
+	CHECK_EQ(close(kq), 0);
+	CHECK_EQ(close(outer), 0);
+}
+
 /* Changes by a number that was one of two of a queue fall on what it is now. */
 TEST(dup_on_the_number_of_another_dup_is_not_that_queue)
 {
@@ -1682,6 +1711,8 @@ TEST(fork_leaves_a_sleeping_parent_asleep_and_reachable)
 	struct sleeper s;
 	struct family f;
 	int i;
+	NOT_UNDER_THREAD_CHECKER("its epoll_pwait2() waits twice in the child"
+	    " of several threads, and loses what the first one took");
 	family_start(&f);
 	sleeper_start(&s, f.kq);
 	for (i = 0; i < 5; i++)
@@ -1736,6 +1767,7 @@ TEST(forked_child_gets_the_memory_of_its_parents_queues_back)
 	size_t before = memory_in_use(), held;
 	int kqs[QUEUES], i, j;
 	NOT_UNDER_VALGRIND("valgrind's allocator does not count");
+	NOT_UNDER_THREAD_CHECKER("its allocator does not count");
 	for (i = 0; i < QUEUES; i++) {
 		kqs[i] = new_queue();
 		for (j = 0; j < KNOTES; j++)

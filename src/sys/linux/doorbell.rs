@@ -26,9 +26,9 @@ fn mask(bell: Bell) -> u32 {
     bits as u32
 }
 
-/// Puts it into a new set, at rest.
-pub(super) fn hang(set: Descriptor, bell: &Private, data: u64) -> Result<()> {
-    epoll::add(set, bell.number(), mask(Bell::Rest), data)
+/// Puts it into a set.
+pub(super) fn hang(set: Descriptor, bell: &Private, state: Bell, data: u64) -> Result<()> {
+    epoll::add(set, bell.number(), mask(state), data)
 }
 
 pub(super) fn set(set: Descriptor, bell: Descriptor, state: Bell, data: u64) -> Result<()> {

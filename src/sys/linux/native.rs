@@ -82,7 +82,9 @@ impl Platform for Native {
         static COOKIES: AtomicU32 = AtomicU32::new(1);
         let cookie = COOKIES.fetch_add(1, Ordering::Relaxed) as u16;
         let number = epoll::create()?;
-        if let Err(error) = doorbell::hang(number, &doorbell, pack_private(cookie, BELL)) {
+        if let Err(error) =
+            doorbell::hang(number, &doorbell, Bell::Rest, pack_private(cookie, BELL))
+        {
             Native::close(number);
             return Err(error);
         }
@@ -455,6 +457,17 @@ impl Platform for Native {
         descriptor::drop_strange(&mut self.alarm);
         self.prepare_alarm()?;
         self.alarm.as_ref().map_or(Ok(()), |alarm| timerfd::set(alarm, at))
+    }
+
+    fn hold_bell_anew(&mut self) -> Result<()> {
+        let set = self.set()?;
+        let Some(doorbell) = self.doorbell.as_ref().filter(|bell| bell.is_ours()) else {
+            return Err(Errno::EBADF);
+        };
+        // An entry that is on the set's list of what is ready makes no edge by
+        // a change of its mask; a new one does.
+        epoll::remove(set, doorbell.number())?;
+        doorbell::hang(set, doorbell, Bell::Hold, self.private(BELL))
     }
 
     fn ringer(&self) -> Ringer {

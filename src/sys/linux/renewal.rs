@@ -27,7 +27,7 @@ use super::epoll::{
 use super::kept::{self, Busy};
 use super::sets::{IN_SECOND, IN_THIRD};
 use crate::errno::{Errno, Result};
-use crate::sys::{Descriptor, Source};
+use crate::sys::{Bell, Descriptor, Source};
 
 const IN: u32 = libc::EPOLLIN as u32;
 const EDGE: u32 = (libc::EPOLLIN | libc::EPOLLET) as u32;
@@ -86,7 +86,7 @@ impl Native {
         let busy = Busy::new();
         let first = First(epoll::create()?);
         let mut new = Renewal { first, second: None, third: None, _busy: busy };
-        doorbell::hang(new.first(), doorbell, self.private(BELL))?;
+        doorbell::hang(new.first(), doorbell, Bell::Rest, self.private(BELL))?;
         new.second = new.nested(self.second.as_ref(), self.private(SECOND))?;
         new.third = new.nested(self.third.as_ref(), self.private(THIRD))?;
         let [waker, other_waker] = self.mounts.wakers();

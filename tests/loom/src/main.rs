@@ -9,9 +9,15 @@
 //! A model fails by an assertion, by a read that races with a write (loom's
 //! cells notice), or by threads that all sleep: a wake-up was lost.
 
+#[path = "../../../src/clock.rs"]
+#[allow(dead_code, reason = "most of it is for the rest of the library")]
+mod clock;
 #[path = "../../../src/errno.rs"]
 #[allow(dead_code, reason = "most of it is for the rest of the library")]
 mod errno;
+#[path = "../../../src/event.rs"]
+#[allow(dead_code, reason = "most of it is for the rest of the library")]
+mod event;
 mod queue;
 mod registry;
 mod sync;

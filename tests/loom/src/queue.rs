@@ -8,9 +8,16 @@
 #[allow(dead_code, reason = "for the rest of the library")]
 mod bell;
 
+#[path = "../../../src/queue/calls.rs"]
+#[allow(dead_code, reason = "for the rest of the library")]
+mod calls;
+
+use crate::clock::Moment;
+use crate::sync::{AtomicU64, Ordering};
 use crate::sys::Bell;
 use crate::{Model, check};
 use bell::{Ringing, Step, Wake};
+use calls::Calls;
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread::JoinHandle;
 
@@ -20,6 +27,8 @@ pub(crate) fn models() -> Vec<Model> {
         ("bell::one_waiter_gets_all", one_waiter_gets_all),
         ("bell::a_thread_that_leaves_takes_no_hint_with_it", a_thread_that_leaves),
         ("bell::a_queue_that_is_empty_falls_silent", a_queue_that_is_empty),
+        ("calls::each_close_is_looked_into", each_close_is_looked_into),
+        ("calls::one_that_crosses_a_wait_is_not_slept_through", one_that_crosses_a_wait),
     ]
 }
 
@@ -182,4 +191,59 @@ fn a_queue_that_is_empty() {
         let kernel = home.kernel.lock().unwrap();
         assert!(!kernel.level && !kernel.edge);
     });
+}
+
+/// Two threads close a number, twice, while a third looks into it. The lines
+/// are those of `registry::closing`, which ends a number's life and then calls,
+/// of `outline::end_life` and `life`, and of `Home::answer`.
+fn each_close_is_looked_into() {
+    check(3, || {
+        let shared = Arc::new((Calls::new(), AtomicU64::new(0)));
+        let close = |shared: &(Calls, AtomicU64)| {
+            shared.1.fetch_add(1, Ordering::AcqRel);
+            shared.0.lose(5);
+        };
+        let closers = [(); 2].map(|()| {
+            let shared = Arc::clone(&shared);
+            crate::spawn(move || close(&shared))
+        });
+        let (calls, life) = &*shared;
+        let mut seen = 0;
+        let mut look = || {
+            if calls.any() {
+                calls.take_lost(|_| seen = life.load(Ordering::Acquire));
+            }
+            seen
+        };
+        look();
+        join(closers);
+        assert_eq!(look(), 2);
+    });
+}
+
+/// A number of the queue is closed: whoever waits by it is woken. The lines are
+/// those of `Home::close`, with the bell left held.
+fn one_that_crosses_a_wait() {
+    check(4, || {
+        let shared = Arc::new((Calls::new(), Home::new()));
+        let closer = closes(&shared, 5);
+        if let Some(epoch) = shared.0.sleep(5) {
+            shared.1.wait();
+            assert!(shared.0.is_closed(5) && shared.0.is_roused());
+            shared.0.wake(epoch);
+        }
+        closer.join().unwrap();
+        assert!(shared.0.is_over(Moment(0)));
+    });
+}
+
+type Callers = Arc<(Calls, Arc<Home>)>;
+
+fn closes(shared: &Callers, number: crate::sys::Descriptor) -> JoinHandle<()> {
+    let shared = Arc::clone(shared);
+    crate::spawn(move || {
+        if shared.0.close(number, Moment(1)) {
+            shared.1.set(Bell::Hold);
+        }
+    })
 }

@@ -65,6 +65,18 @@ macro_rules! adding {
             pub(crate) fn fetch_add(&self, value: $value, order: Ordering) -> $value {
                 ordered(order, || self.0.fetch_add(value, order))
             }
+
+            pub(crate) fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
+                ordered(order, || self.0.fetch_sub(value, order))
+            }
+
+            pub(crate) fn fetch_or(&self, value: $value, order: Ordering) -> $value {
+                ordered(order, || self.0.fetch_or(value, order))
+            }
+
+            pub(crate) fn fetch_and(&self, value: $value, order: Ordering) -> $value {
+                ordered(order, || self.0.fetch_and(value, order))
+            }
         })*
     };
 }
@@ -72,6 +84,7 @@ macro_rules! adding {
 atomic!(AtomicBool, AtomicBool, bool);
 // It holds descriptors, which are small here: see `sys`.
 atomic!(AtomicI32, AtomicI8, i8);
+atomic!(AtomicU8, AtomicU8, u8);
 atomic!(AtomicU32, AtomicU32, u32);
 atomic!(AtomicU64, AtomicU64, u64);
 atomic!(AtomicUsize, AtomicUsize, usize);

@@ -5,10 +5,12 @@ pub(crate) mod epoll;
 pub(crate) mod files;
 pub(crate) mod forked;
 mod futex;
+pub(crate) mod kept;
 #[path = "../../../../src/sys/linux/knocker.rs"]
 #[allow(dead_code, reason = "for the rest of the library")]
 pub(crate) mod knocker;
 #[path = "../../../../src/sys/linux/lock_word.rs"]
+#[allow(dead_code, reason = "for the rest of the library")]
 mod lock_word;
 pub(crate) mod per_process;
 pub(crate) mod signals;

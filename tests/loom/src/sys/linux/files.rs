@@ -31,7 +31,6 @@ mod inotify {
     use crate::sys::Descriptor;
 
     pub(super) type Letter = (i32, Change);
-    pub(super) const NAME: &[u8] = b"anon_inode:inotify";
 
     #[derive(Copy, Clone, Debug)]
     pub(super) enum Role {
@@ -46,8 +45,8 @@ mod inotify {
             Ok(Inotify)
         }
 
-        pub(super) fn number(&self) -> Descriptor {
-            epoll::INOTIFY
+        pub(super) fn number(&self) -> Result<Descriptor> {
+            Ok(epoll::INOTIFY)
         }
 
         pub(super) fn add(&self, fd: Descriptor, _: Role, _: u32) -> Result<i32> {
