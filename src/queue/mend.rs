@@ -66,7 +66,8 @@ impl<P: Platform> Queue<P> {
         // Both are set anew, whatever they were. If that fails the number is
         // another by now, and the next call by a good one does it.
         self.alarm = Some(Moment(0));
-        let _ = self.port.bell(Bell::Rest);
+        let bell = if self.roused { Bell::Hold } else { Bell::Rest };
+        let _ = self.port.bell(bell);
         let _ = self.settle(Wake::All);
     }
 }

@@ -568,8 +568,9 @@ TEST(all_numbers_are_an_epoll_and_its_members)
 	add_all(&s);
 	count = private_numbers(numbers, MOST);
 	CHECK(count > 3);
+	/* Past the preload library, here and above, which would not let it. */
 	for (i = 0; i < count; i++)
-		CHECK_EQ(close(numbers[i]), 0);
+		CHECK_EQ(syscall(SYS_close, numbers[i]), 0);
 	CHECK_EQ(close(s.kq), 0);
 	ep = epoll_create1(EPOLL_CLOEXEC);
 	CHECK_EQ(ep, s.kq);

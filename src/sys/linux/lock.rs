@@ -51,7 +51,10 @@ pub(crate) fn thread_mark() -> u32 {
 /// never be done. `false`: it has not.
 pub(crate) fn reclaim<T>(mutex: &Mutex<T>, mend: impl FnOnce(&mut T)) -> bool {
     // SAFETY: the raw lock is only asked.
-    if !unsafe { mutex.raw() }.0.is_mine() {
+    let raw = unsafe { mutex.raw() };
+    if !raw.0.is_mine() {
+        // It may have slept for it, and been the one that was woken.
+        raw.0.wake_another();
         return false;
     }
     // SAFETY: this thread has the lock, and the frame that borrowed the data is

@@ -61,6 +61,12 @@ impl LockWord {
         }
     }
 
+    /// The calling thread does not take the lock, though it may have been woken
+    /// for that: another one that sleeps looks instead.
+    pub(super) fn wake_another(&self) {
+        futex::wake_one(&self.0);
+    }
+
     #[cold]
     fn lock_slow(&self) {
         for _ in 0..SPINS {
