@@ -42,8 +42,7 @@ pub(super) struct Calls {
     bits: AtomicU32,
     lost: [AtomicI32; PLACES],
     more: AtomicBool,
-    /// The queue's number that was closed last, and when.
-    closed: AtomicI32,
+    /// When a number of the queue's was closed last.
     at: AtomicU64,
     /// Threads that wait: those of this epoch, and those of the one before, by
     /// the epoch's last bit. A close begins an epoch.
@@ -57,7 +56,6 @@ impl Calls {
             bits: AtomicU32::new(0),
             lost: core::array::from_fn(|_| AtomicI32::new(EMPTY)),
             more: AtomicBool::new(false),
-            closed: AtomicI32::new(EMPTY),
             at: AtomicU64::new(0),
             epoch: AtomicU32::new(0),
             sleepers: core::array::from_fn(|_| AtomicU32::new(0)),
@@ -99,13 +97,12 @@ impl Calls {
         self.more.swap(false, Ordering::AcqRel)
     }
 
-    /// A number of the queue's is about to be closed. `true`: there are threads
-    /// to be woken. Async-signal-safe.
+    /// A number of the queue's is about to be closed, as is noted already.
+    /// `true`: there are threads to be woken. Async-signal-safe.
     ///
-    /// SeqCst, here and in [`Calls::sleep`]: a thread is seen here, or sees
-    /// there that the number is closed, or that an epoch has begun.
-    pub(super) fn close(&self, number: Descriptor, now: Moment) -> bool {
-        self.closed.store(number, Ordering::SeqCst);
+    /// SeqCst, in that note, here and in [`Calls::sleep`]: a thread is seen
+    /// here, or sees there that its number is closed, or that an epoch has begun.
+    pub(super) fn close(&self, now: Moment) -> bool {
         if self.is_roused() {
             // Those who woke for the other one may sleep by this one by now.
             self.bits.fetch_or(AGAIN, Ordering::SeqCst);
@@ -132,14 +129,14 @@ impl Calls {
         if epoch & 1 == 0 { even } else { odd }
     }
 
-    /// A thread is about to wait by this number; in which epoch. `None`: it has
-    /// been closed.
+    /// A thread is about to wait by a number; in which epoch. `None`: it has been
+    /// closed.
     #[inline]
-    pub(super) fn sleep(&self, number: Descriptor) -> Option<u32> {
+    pub(super) fn sleep(&self, is_closed: impl Fn() -> bool) -> Option<u32> {
         loop {
             let epoch = self.epoch.load(Ordering::SeqCst);
             self.sleepers_of(epoch).fetch_add(1, Ordering::SeqCst);
-            let closed = self.is_closed(number);
+            let closed = is_closed();
             if !closed && self.epoch.load(Ordering::SeqCst) == epoch {
                 return Some(epoch);
             }
@@ -168,12 +165,6 @@ impl Calls {
         self.bits.load(Ordering::SeqCst) & ROUSED != 0
     }
 
-    /// Has this number of the queue's been closed, or will be in this moment?
-    #[inline]
-    pub(super) fn is_closed(&self, number: Descriptor) -> bool {
-        self.closed.load(Ordering::SeqCst) == number
-    }
-
     /// Has everybody been woken, or had time to? With the queue's lock.
     pub(super) fn is_over(&self, now: Moment) -> bool {
         let late = now >= Moment(self.at.load(Ordering::Relaxed)).after(GRACE);
@@ -187,19 +178,6 @@ impl Calls {
     /// They have been woken.
     pub(super) fn calm(&self) {
         self.bits.fetch_and(!ROUSED, Ordering::SeqCst);
-    }
-
-    /// The number is this queue, perhaps once more.
-    pub(super) fn open(&self, number: Descriptor) {
-        let closed = &self.closed;
-        let _ = closed.compare_exchange(number, EMPTY, Ordering::SeqCst, Ordering::Relaxed);
-    }
-
-    /// Another queue moves in. Threads that wait in the last one may be counted
-    /// still.
-    pub(super) fn begin(&self) {
-        self.closed.store(EMPTY, Ordering::SeqCst);
-        self.calm();
     }
 }
 
@@ -232,33 +210,27 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_number_is_known_until_it_is_open_again() {
+    fn who_slept_at_a_close_is_waited_for_and_nobody_else() {
         let calls = Calls::new();
-        let epoch = calls.sleep(7).unwrap();
-        assert!(calls.close(7, Moment(100)));
-        assert!(calls.is_closed(7) && !calls.is_closed(8));
-        assert_eq!(calls.sleep(7), None);
+        let epoch = calls.sleep(|| false).unwrap();
+        assert!(calls.close(Moment(100)));
+        assert_eq!(calls.sleep(|| true), None);
         // Who sleeps now by another is not waited for.
-        let other = calls.sleep(8).unwrap();
+        let other = calls.sleep(|| false).unwrap();
         assert!(!calls.is_over(Moment(100)));
         assert!(calls.is_over(Moment(100).after(GRACE)));
         calls.wake(epoch);
         assert!(calls.is_over(Moment(100)));
         calls.calm();
-        assert!(calls.is_closed(7) && !calls.any());
-        calls.open(8);
-        assert!(calls.is_closed(7));
-        calls.open(7);
-        assert!(!calls.is_closed(7));
-        assert!(calls.close(9, Moment(100)));
-        assert!(calls.close(7, Moment(100)));
-        let last = calls.sleep(8).unwrap();
+        assert!(!calls.any());
+        assert!(calls.close(Moment(100)));
+        assert!(calls.close(Moment(100)));
+        let last = calls.sleep(|| false).unwrap();
         calls.wake(other);
         assert!(!calls.is_over(Moment(100)), "the second number's come after the first's");
         calls.wake(last);
         assert!(calls.is_over(Moment(100)));
         calls.calm();
-        calls.open(7);
-        assert!(!calls.close(7, Moment(100)) && !calls.any());
+        assert!(!calls.close(Moment(100)) && !calls.any());
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn events<P: Platform, C: Caller>(
         if count == 0 && !expedite {
             return time_is_up(home, tenant, number);
         }
-        if home.is_closed(number) {
+        if sys::is_closed_queue(number) {
             // What was found is for those who know the queue by another.
             left(&place, &mut found, count);
             return Err(Stop::Failed(Errno::EBADF));
@@ -138,7 +138,7 @@ struct Place<'a, P: Platform> {
 impl<P: Platform> Place<'_, P> {
     /// The thread is about to sleep. `false`: its number has been closed.
     fn sleep(&self) -> bool {
-        self.sleeps.set(self.home.calls.sleep(self.number));
+        self.sleeps.set(self.home.calls.sleep(|| sys::is_closed_queue(self.number)));
         self.sleeps.get().is_some()
     }
 

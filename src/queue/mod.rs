@@ -269,7 +269,8 @@ impl<P: Platform> Home<P> {
     /// A queue moves in; the number by which it will be known here.
     pub(crate) fn settle_in(&self, queue: Queue<P>) -> u32 {
         let mut room = self.room.lock();
-        self.calls.begin();
+        // Threads that wait in the last one may be counted still.
+        self.calls.calm();
         self.note(&queue);
         room.queue = Some(queue);
         room.tenant
@@ -322,7 +323,7 @@ impl<P: Platform> Home<P> {
     /// This number of the queue's is about to be closed: every thread that
     /// waits by it is to return. Async-signal-safe.
     pub(crate) fn close(&self, number: Descriptor) {
-        if !self.calls.close(number, P::now()) {
+        if !self.calls.close(P::now()) {
             return;
         }
         P::rouse(&self.outline, number);
@@ -337,16 +338,6 @@ impl<P: Platform> Home<P> {
         }
         P::rouse(&self.outline, number);
         self.calls.rouse(P::now());
-    }
-
-    /// This number is the queue (again).
-    pub(crate) fn open(&self, number: Descriptor) {
-        self.calls.open(number);
-    }
-
-    /// Has this number of the queue's been closed while a thread waited by it?
-    fn is_closed(&self, number: Descriptor) -> bool {
-        self.calls.is_closed(number)
     }
 
     /// Looks after what close() has left. With the lock.

@@ -66,6 +66,7 @@ impl<P: Platform> Registry<P> {
                 sys::begin_closing(number);
             }
             self.numbers.remove(number, entry);
+            sys::end_queue(number);
             // For the next kqueue(), which can give back what it held. Of several
             // the last is enough: it asks after others in turn.
             self.closed.store(entry.home + 1, Ordering::Relaxed);

@@ -453,11 +453,9 @@ impl<P: Platform> Registry<P> {
             resident.numbers.push(number);
         }
         resident.state = State::Alive;
-        self.numbers.set(number, Some(Entry { home: at, tenant: resident.tenant }));
+        // Whoever finds it as a queue's finds that it is not closed.
         sys::begin_queue(number);
-        if let Some(home) = self.home(at) {
-            home.open(number);
-        }
+        self.numbers.set(number, Some(Entry { home: at, tenant: resident.tenant }));
         Ok(true)
     }
 

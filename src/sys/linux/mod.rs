@@ -57,8 +57,8 @@ pub(crate) use lock::{RawLock, reclaim, thread_mark};
 pub(crate) use native::Native;
 pub(crate) use per_process::PerProcess;
 pub(crate) use preload::{
-    Closing, attach, begin_closing, begin_queue, begin_watch, end_closing, end_life, end_watch,
-    is_closing, is_told, life, next_known,
+    Closing, attach, begin_closing, begin_queue, begin_watch, end_closing, end_life, end_queue,
+    end_watch, is_closed_queue, is_closing, is_told, life, next_known,
 };
 pub(crate) use signals::{in_forked_child, process_id};
 

@@ -465,9 +465,12 @@ impl Platform for Native {
             return Err(Errno::EBADF);
         };
         // An entry that is on the set's list of what is ready makes no edge by
-        // a change of its mask; a new one does.
-        epoll::remove(set, doorbell.number())?;
-        doorbell::hang(set, doorbell, Bell::Hold, self.private(BELL))
+        // a change of its mask. At rest it leaves the list when the set is
+        // polled.
+        let number = doorbell.number();
+        doorbell::set(set, number, Bell::Rest, self.private(BELL))?;
+        probe::poll_now(set)?;
+        doorbell::set(set, number, Bell::Hold, self.private(BELL))
     }
 
     fn ringer(&self) -> Ringer {

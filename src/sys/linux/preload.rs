@@ -238,7 +238,22 @@ pub(crate) fn begin_queue(number: Descriptor) {
     set(number, QUEUE);
 }
 
-/// A queue's number is about to be closed, and is no queue any more.
+/// It is about to be closed, and is no queue any more.
+pub(crate) fn end_queue(number: Descriptor) {
+    if let Some(word) = word(number) {
+        // SeqCst, as in `is_closed_queue`: see `queue::calls`.
+        word.fetch_and(!QUEUE, Ordering::SeqCst);
+    }
+}
+
+/// Was this number a queue, and has been closed, as the preload library tells?
+/// One beyond the array is not told of.
+#[inline]
+pub(crate) fn is_closed_queue(number: Descriptor) -> bool {
+    word(number).is_some_and(|word| word.load(Ordering::SeqCst) & QUEUE == 0)
+}
+
+/// A queue's number is about to be closed.
 pub(crate) fn begin_closing(number: Descriptor) {
     set(number, CLOSING);
 }

@@ -13,7 +13,7 @@ mod bell;
 mod calls;
 
 use crate::clock::Moment;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::sys::Bell;
 use crate::{Model, check};
 use bell::{Ringing, Step, Wake};
@@ -225,11 +225,11 @@ fn each_close_is_looked_into() {
 /// those of `Home::close`, with the bell left held.
 fn one_that_crosses_a_wait() {
     check(4, || {
-        let shared = Arc::new((Calls::new(), Home::new()));
-        let closer = closes(&shared, 5);
-        if let Some(epoch) = shared.0.sleep(5) {
+        let shared = Arc::new((Calls::new(), Home::new(), AtomicBool::new(false)));
+        let closer = closes(&shared);
+        if let Some(epoch) = shared.0.sleep(|| shared.2.load(Ordering::SeqCst)) {
             shared.1.wait();
-            assert!(shared.0.is_closed(5) && shared.0.is_roused());
+            assert!(shared.2.load(Ordering::SeqCst) && shared.0.is_roused());
             shared.0.wake(epoch);
         }
         closer.join().unwrap();
@@ -237,12 +237,14 @@ fn one_that_crosses_a_wait() {
     });
 }
 
-type Callers = Arc<(Calls, Arc<Home>)>;
+/// Beside the home: is the number closed?
+type Callers = Arc<(Calls, Arc<Home>, AtomicBool)>;
 
-fn closes(shared: &Callers, number: crate::sys::Descriptor) -> JoinHandle<()> {
+fn closes(shared: &Callers) -> JoinHandle<()> {
     let shared = Arc::clone(shared);
     crate::spawn(move || {
-        if shared.0.close(number, Moment(1)) {
+        shared.2.store(true, Ordering::SeqCst);
+        if shared.0.close(Moment(1)) {
             shared.1.set(Bell::Hold);
         }
     })
