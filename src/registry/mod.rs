@@ -19,6 +19,7 @@
 mod closing;
 mod numbers;
 
+use crate::clock::Span;
 use crate::errno::{Errno, Result};
 use crate::queue::{Home, Queue};
 use crate::sync::{AtomicBool, AtomicI32, AtomicU32, Ordering};
@@ -195,11 +196,12 @@ fn find_slow(
 /// until then it still answers, and a moment later it may be another queue. Not
 /// for ever: it may be this very thread, in a signal handler.
 fn let_close(number: Descriptor) {
-    const TURNS: u32 = 1000;
-    for _ in 0..TURNS {
-        if !sys::is_closing(number) {
-            return;
-        }
+    const LONG: Span = Span::millis(1000);
+    if !sys::is_closing(number) {
+        return;
+    }
+    let begun = Native::now();
+    while sys::is_closing(number) && Native::now().since(begun) < LONG {
         std::thread::yield_now();
     }
 }
