@@ -182,9 +182,11 @@ fn find_slow(
     let_close(number);
     let state = sys::descriptor_state(number);
     if state == DescriptorState::Queue {
-        let alias = registry.map_or(Ok(None), |registry| registry.find_alias(number))?;
-        if let Some(found) = alias {
-            return Ok(found);
+        match registry.map_or(Ok(None), |registry| registry.find_alias(number)) {
+            Ok(Some(found)) => return Ok(found),
+            // It is being closed right here, below a signal handler.
+            Ok(None) | Err(Errno::EAGAIN) => {}
+            Err(error) => return Err(error),
         }
     }
     // A queue that is not of this process is one of its parent's: natively the
@@ -433,7 +435,7 @@ impl<P: Platform> Registry<P> {
     }
 
     /// If the number refers to this queue, notes that it does. ENOMEM: it does,
-    /// but there is no room to note it.
+    /// but there is no room to note it. EAGAIN: perhaps not for long.
     fn recognise(&self, at: u32, resident: &mut Resident, number: Descriptor) -> Result<bool> {
         let answers = self.home(at).and_then(|home| {
             home.visit(|queue| {
@@ -444,9 +446,13 @@ impl<P: Platform> Registry<P> {
                 answers
             })
         });
-        // One that is being closed answers still, for a moment.
-        if answers != Some(true) || sys::is_closing(number) {
+        if answers != Some(true) {
             return Ok(false);
+        }
+        // One that is being closed answers still; or it was closed a moment ago,
+        // and is this queue now.
+        if sys::is_closing(number) {
+            return Err(Errno::EAGAIN);
         }
         self.numbers.prepare(number)?;
         sys::remember(number)?;
@@ -492,7 +498,7 @@ impl<P: Platform> Registry<P> {
             });
         });
         if unsure {
-            // One of them lives, but there was no room to note its number.
+            // One of them lives, or may, but its number could not be noted.
             return;
         }
         // One that stays is being rung by a thread that does not know yet.

@@ -7,6 +7,7 @@
 #include "io.h"
 
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -67,6 +68,13 @@ lay_ghost(struct ghost g)
 	CHECK_EQ(close(g.peer), 0);
 }
 
+/* Under valgrind a wait of 30 ms may be over before it has looked ten times. */
+static bool
+is_slow(void)
+{
+	return getenv("KQUEUE_VALGRIND") != NULL;
+}
+
 /* One long wait is enough, for what other threads may have in hand. */
 static void
 wait_a_little(int kq)
@@ -84,7 +92,9 @@ is_laid(short filter)
 	int kq = new_queue();
 	struct ghost g = leave_ghost(kq, filter);
 	CHECK(readable(kq));
-	wait_a_little(kq);
+	do
+		wait_a_little(kq);
+	while (readable(kq) && is_slow());
 	CHECK(!readable(kq));
 	CHECK_FAILS(change(kq, (uintptr_t)g.fd, filter, EV_DELETE, 0, 0, NULL),
 	    EBADF);
@@ -152,7 +162,9 @@ TEST(of_a_file_in_a_child_is_laid)
 	}
 	CHECK_EQ(close(fds[0]), 0);
 	put(fds[1], 1);
-	wait_a_little(kq);
+	do
+		wait_a_little(kq);
+	while (readable(kq) && is_slow());
 	CHECK(!readable(kq));
 	CHECK_EQ(close(gate[1]), 0);
 	wait_child(pid);
@@ -250,6 +262,7 @@ TEST(leaves_every_filter_as_it_was)
 	int i, seen = 0, file, procdesc, gate[2], kq = new_queue();
 	struct ghost g;
 	pid_t pid;
+	NOT_UNDER_VALGRIND("its timer is too short there");
 	unix_pair(level);
 	unix_pair(clear);
 	unix_pair(once);
