@@ -300,7 +300,7 @@ impl<P: Platform> Queue<P> {
 
     /// Drops a knote whose descriptor is gone; unless it is the queue's own
     /// number that is: by another the queue may live on, with the knote's watch.
-    fn lost(&mut self, slot: Slot) {
+    pub(super) fn lost(&mut self, slot: Slot) {
         let watched = self.table.get(slot).and_then(|knote| knote.body.source());
         let by_poller = watched.is_some_and(|source| source.repeats);
         if !by_poller || self.port.prove() {

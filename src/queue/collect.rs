@@ -421,8 +421,8 @@ impl<P: Platform> Queue<P> {
                     let _ = self.delete(slot);
                     return;
                 }
-                if knote.is_spent() {
-                    rearm(filter, knote, &mut self.port, token);
+                if knote.is_spent() && !self.rearm(filter, slot) {
+                    return;
                 }
                 if let Some(at) = again {
                     self.look_again(slot, at);
@@ -432,9 +432,7 @@ impl<P: Platform> Queue<P> {
             Ok(Outcome::Gate(again)) => {
                 if !knote.is_gated() {
                     knote.gate(true);
-                    let armed = filter.rearm(knote, &mut self.port, token);
-                    if matches!(armed, Err(Errno::EBADF | Errno::ENOENT)) {
-                        let _ = self.delete(slot);
+                    if !self.rearm(filter, slot) {
                         return;
                     }
                 }
@@ -484,7 +482,7 @@ impl<P: Platform> Queue<P> {
             let _ = filter.touch(knote, Touch::Process, &mut self.port, token);
             self.check(filter, slot);
         } else if knote.is_level() {
-            self.keep(filter, slot, token, &report);
+            self.keep(filter, slot, &report);
         } else {
             self.process(filter, slot, token);
         }
@@ -503,14 +501,28 @@ impl<P: Platform> Queue<P> {
 
     /// A level event goes behind the others; the platform does that for what
     /// it repeats.
-    fn keep(&mut self, filter: &dyn Filter<P>, slot: Slot, token: Token, report: &Report) {
+    fn keep(&mut self, filter: &dyn Filter<P>, slot: Slot, report: &Report) {
         let Some(knote) = self.table.get_mut(slot) else { return };
         if !report.repeats || filter.asks_itself(knote) {
             self.ready.push(slot);
         } else if knote.is_gated() {
             knote.gate(false);
-            rearm(filter, knote, &mut self.port, token);
+            self.rearm(filter, slot);
         }
+    }
+
+    /// Arms a knote's descriptor by the state it has come to. `false`: it was
+    /// closed in this moment, and the knote went with it: what stood for it with
+    /// the platform is gone, and may be another's next.
+    fn rearm(&mut self, filter: &dyn Filter<P>, slot: Slot) -> bool {
+        let token = self.table.token(slot);
+        let Some(knote) = self.table.get_mut(slot) else { return false };
+        let gone =
+            matches!(filter.rearm(knote, &mut self.port, token), Err(Errno::EBADF | Errno::ENOENT));
+        if gone {
+            self.lost(slot);
+        }
+        !gone
     }
 
     /// EV_CLEAR forgets the state, EV_DISPATCH disables.
@@ -520,15 +532,16 @@ impl<P: Platform> Queue<P> {
         let _ = filter.touch(knote, Touch::Process, &mut self.port, token);
         if knote.is_dispatch() {
             knote.disable();
-            if !knote.is_spent() {
-                rearm(filter, knote, &mut self.port, token);
+            if !knote.is_spent() && !self.rearm(filter, slot) {
+                return;
             }
         } else {
             knote.gate(false);
         }
         // If a hint brought it, it may stand on the list all the same.
         self.ready.remove(slot);
-        if !matches!(knote.body, Body::Descriptor(_)) {
+        let by_descriptor = |knote: &Knote| matches!(knote.body, Body::Descriptor(_));
+        if !self.table.get(slot).is_none_or(by_descriptor) {
             // A timer has its next expiry, if it is not disabled.
             self.check(filter, slot);
         }
@@ -542,12 +555,6 @@ fn is_same<P: Platform>(knote: &Knote, port: &mut P) -> bool {
         (Some(source), Ok(fd)) if source.repeats => port.verify(fd, &source).is_ok(),
         _ => true,
     }
-}
-
-/// Arms a knote's descriptor by the state it has come to. If the descriptor is
-/// gone there is nothing to arm, and the next touch of the number finds out.
-fn rearm<P: Platform>(filter: &dyn Filter<P>, knote: &mut Knote, port: &mut P, token: Token) {
-    let _ = filter.rearm(knote, port, token);
 }
 
 fn event(knote: &Knote, report: &Report) -> Kevent {

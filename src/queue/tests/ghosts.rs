@@ -6,7 +6,8 @@ use super::{Rig, brief, idents, read, user, write};
 use crate::clock::{Patience, Span};
 use crate::errno::Errno;
 use crate::event::{
-    EV_ADD, EV_CLEAR, EV_DELETE, EV_ONESHOT, EVFILT_READ, EVFILT_USER, Kevent, NOTE_TRIGGER,
+    EV_ADD, EV_CLEAR, EV_DELETE, EV_DISPATCH, EV_ONESHOT, EVFILT_READ, EVFILT_USER, Kevent,
+    NOTE_TRIGGER,
 };
 use crate::queue::Stop;
 use crate::queue::bell::Wake;
@@ -169,4 +170,19 @@ fn no_renewal_comes_between_a_ringer_and_its_bell() {
     assert_eq!(rig.home.visit(|queue| queue.renew(&[rig.number])), Some(Err(Errno::EAGAIN)));
     rig.home.visit(|queue| queue.ringing.is_back(false));
     assert_eq!(rig.home.visit(|queue| queue.renew(&[rig.number])), Some(Ok(())));
+}
+
+#[test]
+fn one_that_goes_as_its_event_is_returned_takes_its_knote_along() {
+    for object in [Object::socket(), Object::file()] {
+        let rig = Rig::new();
+        fake::open(3, Object { amount: 5, ..object });
+        rig.change(&[read(3, EV_ADD | EV_DISPATCH)]).unwrap();
+        // Closed after it was asked, and before it is disarmed.
+        fake::fail(Verb::Rearm, 1, Errno::ENOENT);
+        assert_eq!(brief(&rig.poll(4)), [(EVFILT_READ, 3, 5)]);
+        let again = rig.change(&[read(3, EV_DELETE)]);
+        let disarmed = fake::calls(Verb::Rearm) > 0;
+        assert_eq!(again.is_err(), disarmed);
+    }
 }
