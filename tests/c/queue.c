@@ -2497,3 +2497,36 @@ TEST(dup_on_the_number_of_another_queue_loses_no_event)
 		CHECK_EQ(close(second), 0);
 	}
 }
+
+/* The inner one was held readable for what found no room, and fell silent. */
+TEST(nested_clear_is_told_of_what_comes_after_leftovers)
+{
+	struct kevent k;
+	int round, inner = new_queue(), outer = new_queue();
+	USER_ADD(inner, 1, EV_CLEAR);
+	USER_ADD(inner, 2, EV_CLEAR);
+	READ_ADD(outer, inner, EV_CLEAR);
+	for (round = 0; round < 3; round++) {
+		TRIGGER(inner, 1);
+		TRIGGER(inner, 2);
+		EXPECT_READ(outer, inner, EV_CLEAR, 0, 1);
+		CHECK_EQ(kevent(inner, NULL, 0, &k, 1, &no_wait), 1);
+		EXPECT_READ(outer, inner, EV_CLEAR, 0, 1);
+		CHECK_EQ(kevent(inner, NULL, 0, &k, 1, &no_wait), 1);
+		TRIGGER(inner, 1);
+		EXPECT_READ(outer, inner, EV_CLEAR, 0, 1);
+		EXPECT_USER(inner, 1, EV_CLEAR);
+		/* Taken back before anybody looked, and another one. */
+		TRIGGER(inner, 2);
+		EXPECT_READ(outer, inner, EV_CLEAR, 0, 1);
+		CHANGE(inner, 2, EVFILT_USER, EV_DELETE, 0, 0, NULL);
+		TRIGGER(inner, 1);
+		EXPECT_READ(outer, inner, EV_CLEAR, 0, 1);
+		EXPECT_USER(inner, 1, EV_CLEAR);
+		USER_ADD(inner, 2, EV_CLEAR);
+		EXPECT_QUIET(inner);
+		EXPECT_QUIET(outer);
+	}
+	CHECK_EQ(close(inner), 0);
+	CHECK_EQ(close(outer), 0);
+}

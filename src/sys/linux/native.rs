@@ -435,6 +435,12 @@ impl Platform for Native {
         let Some(doorbell) = &self.doorbell else { return Err(Errno::EBADF) };
         doorbell::set(set, doorbell.number(), bell, self.private(BELL))?;
         self.proved = true;
+        if bell == Bell::Rest {
+            // It may stand on the set's list of what is ready still, and then
+            // the next ring would be no news to whoever watches the queue by
+            // edges. To be polled takes it off.
+            let _ = probe::poll_now(self.number);
+        }
         Ok(())
     }
 
