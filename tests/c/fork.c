@@ -312,6 +312,8 @@ struct crowd {
 	int kq;
 	int fds[2];
 	_Atomic bool over;
+	/* Those who wait for their events until these are told. */
+	_Atomic int changing;
 	_Atomic long in, out;
 };
 
@@ -320,7 +322,7 @@ crowd_waiter(void *arg)
 {
 	struct crowd *c = arg;
 	struct timespec ts = {0, 2000000};
-	while (!atomic_load(&c->over)) {
+	while (!atomic_load(&c->over) || atomic_load(&c->changing) > 0) {
 		struct kevent k[4];
 		int i, n = kevent(c->kq, NULL, 0, k, 4, &ts);
 		CHECK(n >= 0);
@@ -349,6 +351,7 @@ crowd_changer(void *arg)
 		CHANGE(c->kq, (uintptr_t)c->fds[0], EVFILT_READ,
 		    EV_ADD | EV_DISABLE, 0, 0, NULL);
 	}
+	atomic_fetch_sub(&c->changing, 1);
 	return NULL;
 }
 
@@ -378,6 +381,7 @@ crowd_start(struct crowd *c, bool makers)
 	memset(c, 0, sizeof *c);
 	c->kq = new_queue();
 	unix_pair(c->fds);
+	atomic_store(&c->changing, CHANGERS);
 	for (i = 0; i < WAITERS; i++)
 		CHECK_EQ(pthread_create(&c->threads[n++], NULL, crowd_waiter,
 		    c), 0);
