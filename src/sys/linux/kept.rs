@@ -24,7 +24,7 @@
 //! [`Busy`]; and a child that sees that some thread was, from before the fork
 //! on, goes by the marks through all it has open.
 
-use super::descriptor::{check, list_own, shut};
+use super::syscall::{check, shut};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use crate::sys::Descriptor;
@@ -227,23 +227,15 @@ pub(super) extern "C" fn before_fork() {
     QUIET.store(if begun == done { quiet(begun) } else { 0 }, Ordering::SeqCst);
 }
 
-/// In a forked child, in the handler: closes everything that the parent keeps,
-/// and its queues. Async-signal-safe: the child has one thread, and all that is
-/// in the table is the parent's.
-pub(crate) fn disown_in_handler() {
+/// In a forked child, in the handler: closes everything that the parent has
+/// written down, and its queues. `false`: the parent may have been making more,
+/// and that is known by its mark alone. Async-signal-safe: the child has one
+/// thread, and all that is in the table is the parent's.
+pub(super) fn disown_all() -> bool {
     let begun = BEGUN.load(Ordering::SeqCst);
     DONE.store(begun, Ordering::SeqCst);
     disown_below(u64::MAX, true);
-    if QUIET.load(Ordering::SeqCst) == quiet(begun) {
-        return;
-    }
-    // If the list cannot be had, what another thread was making stays open
-    // until exec.
-    let _ = list_own(&mut |number| {
-        if bears(number, Mark::Private) || bears(number, Mark::Queue) {
-            shut(number);
-        }
-    });
+    QUIET.load(Ordering::SeqCst) == quiet(begun)
 }
 
 /// Those who keep numbers at one moment, and those before them.

@@ -14,7 +14,8 @@ use super::processes::{self, Processes};
 use super::renewal::Renewal;
 use super::sets::{IN_FILES, IN_SECOND, IN_THIRD, leave, replaced};
 use super::signals::{self, Signals};
-use super::{clock, doorbell, leaving, preload, timerfd};
+use super::syscall::{self, clock};
+use super::{doorbell, leaving, timerfd, words};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
@@ -108,7 +109,7 @@ impl Platform for Native {
     }
 
     fn close(number: Descriptor) {
-        descriptor::shut(number);
+        syscall::shut(number);
     }
 
     fn answers_to(&self, number: Descriptor) -> bool {
@@ -122,7 +123,7 @@ impl Platform for Native {
     }
 
     fn outline(&self, outline: &Outline) {
-        if preload::is_told() {
+        if words::is_told() {
             outline.draw(self);
         }
     }
@@ -161,7 +162,7 @@ impl Platform for Native {
     fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source> {
         match side {
             Side::Write if Kind::is_queue(fd)? => return Err(Errno::EINVAL),
-            Side::Except if !descriptor::is_socket(fd)? => return Err(Errno::EINVAL),
+            Side::Except if !syscall::is_socket(fd)? => return Err(Errno::EINVAL),
             _ => {}
         }
         let mut source = Source { repeats: true, wakes: true, notes: 0, place: 0 };
@@ -494,7 +495,7 @@ impl Platform for Native {
 
     #[inline]
     fn now() -> Moment {
-        Moment(clock(libc::CLOCK_MONOTONIC))
+        syscall::now()
     }
 
     fn wall() -> Span {
@@ -502,7 +503,7 @@ impl Platform for Native {
     }
 
     fn is_open(&self, fd: Descriptor) -> bool {
-        descriptor::is_open(fd)
+        syscall::is_open(fd)
     }
 
     fn waiter(number: Descriptor) -> Waiter {

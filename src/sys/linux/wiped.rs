@@ -1,6 +1,6 @@
 //! A word that the kernel wipes in a forked child (MADV_WIPEONFORK, since 4.14).
 
-use super::descriptor::check;
+use super::syscall::check;
 use crate::errno::{Errno, Result};
 use crate::sync::AtomicPtr;
 use core::ptr;

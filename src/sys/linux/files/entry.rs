@@ -1,7 +1,8 @@
 //! A file that a queue knows: which one it is, what it is known for, and what
 //! has become of it.
 
-use super::super::descriptor::{file_name, lend};
+use super::super::proc::file_name;
+use super::super::syscall::lend;
 use super::NONE;
 use super::inotify::Role;
 use super::notes::{self, Change, State};
