@@ -5,11 +5,11 @@
 //! by them, before anything is changed in it: a number that has become a
 //! stranger's set says no.
 
-use super::Native;
 use super::descriptor::Private;
 use super::doorbell;
 use super::epoll::{self, BELL};
 use super::kept::{self, Mark};
+use super::objects::Native;
 use crate::sync::{AtomicI32, AtomicU64, Ordering};
 use crate::sys::{Bell, Descriptor};
 
