@@ -234,7 +234,7 @@ impl<P: Platform> Queue<P> {
 
     /// Attaches a new knote and makes the room it may need later.
     pub(super) fn furnish(&mut self, filter: &dyn Filter<P>, slot: Slot) -> Result<()> {
-        self.ready.reserve(self.table.slots())?;
+        self.ready.reserve(self.table.slots().len())?;
         let token = self.table.token(slot);
         let Some(knote) = self.table.get_mut(slot) else { return Err(Errno::ENOENT) };
         filter.attach(knote, &mut self.port, token)?;

@@ -210,8 +210,8 @@ impl<P: Platform> Queue<P> {
 
     /// Many numbers have been closed.
     fn lose_all(&mut self) {
-        for slot in 0..self.table.slots() {
-            self.bury(slot as Slot);
+        for slot in self.table.slots() {
+            self.bury(slot);
         }
     }
 

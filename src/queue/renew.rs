@@ -42,7 +42,7 @@ impl<P: Platform> Queue<P> {
 
     /// Is it time to be rid of the ghosts?
     pub(super) fn is_haunted(&self) -> bool {
-        self.haunts > BEARABLE + self.table.slots()
+        self.haunts > BEARABLE + self.table.slots().len()
     }
 
     /// Has this queue a watch on another one, by one of these numbers?
@@ -95,7 +95,7 @@ impl<P: Platform> Queue<P> {
             return Err(Errno::EAGAIN);
         }
         let mut renewal = self.port.prepare_renewal()?;
-        for slot in 0..self.table.slots() as Slot {
+        for slot in self.table.slots() {
             let token = self.table.token(slot);
             let Some(knote) = self.table.get(slot) else { continue };
             let carried = filter::find::<P>(knote.filter)
