@@ -28,6 +28,7 @@
 //! | `lock`, `lock_word` | what is under the mutex; its states |
 //! | `futex` | sleeping on a word |
 //! | `preload` | what close() asks and tells, by way of the preload library |
+//! | `preload_table` | what that is given, compiled into both |
 //! | `syscall` | system calls; below all else |
 
 mod descriptor;
@@ -49,6 +50,8 @@ mod objects;
 mod outline;
 mod per_process;
 mod preload;
+#[allow(unreachable_pub, reason = "it is public in the preload library")]
+mod preload_table;
 mod probe;
 mod proc;
 mod processes;
