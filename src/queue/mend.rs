@@ -54,7 +54,7 @@ impl<P: Platform> Queue<P> {
         self.careful = 0;
         for slot in self.table.slots() {
             let Some(knote) = self.table.get(slot) else { continue };
-            let Ok(filter) = filter::find::<P>(knote.filter) else { continue };
+            let Ok(filter) = filter::list::find::<P>(knote.filter) else { continue };
             self.careful += u32::from(filter.is_careful());
             self.check(filter, slot);
             // Its hint may have been taken, and not told.

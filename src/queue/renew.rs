@@ -76,7 +76,7 @@ impl<P: Platform> Queue<P> {
             let token = self.table.token(slot);
             let Some(knote) = self.table.get_mut(slot) else { continue };
             let Some(source) = knote.body.source() else { continue };
-            let Ok(filter) = filter::find::<P>(knote.filter) else { continue };
+            let Ok(filter) = filter::list::find::<P>(knote.filter) else { continue };
             if self.port.verify(*number, &source) == Err(Errno::ENOENT) {
                 // There was room for it a moment ago. If there is none now, the
                 // next change of the knote finds that it has gone.
@@ -98,7 +98,7 @@ impl<P: Platform> Queue<P> {
         for slot in self.table.slots() {
             let token = self.table.token(slot);
             let Some(knote) = self.table.get(slot) else { continue };
-            let carried = filter::find::<P>(knote.filter)
+            let carried = filter::list::find::<P>(knote.filter)
                 .and_then(|filter| filter.carry(knote, &mut self.port, &mut renewal, token));
             match carried {
                 Ok(()) => {}

@@ -24,7 +24,7 @@ use crate::errno::{Errno, Result};
 use crate::queue::{Home, Queue};
 use crate::sync::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use crate::sys::{self, Descriptor, DescriptorState, Mutex, Native, PerProcess, Platform};
-use numbers::{Entry, Numbers};
+use numbers::{Entry, Numbers, leak};
 use std::sync::OnceLock;
 
 static REGISTRY: PerProcess<Registry<Native>> = PerProcess::new();
@@ -598,12 +598,4 @@ fn place(home: u32) -> (usize, usize) {
     let shifted = home + FIRST_CHUNK;
     let chunk = shifted.ilog2() - FIRST_CHUNK.ilog2();
     (chunk as usize, (shifted - (FIRST_CHUNK << chunk)) as usize)
-}
-
-/// Makes a slice that lives for ever; ENOMEM instead of an abort.
-fn leak<T>(count: usize, fill: impl FnMut() -> T) -> Result<&'static [T]> {
-    let mut items = Vec::new();
-    items.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
-    items.resize_with(count, fill);
-    Ok(items.leak())
 }

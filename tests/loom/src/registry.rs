@@ -4,19 +4,11 @@
 #[allow(dead_code, reason = "for the rest of the library")]
 mod numbers;
 
-use crate::errno::Result;
 use crate::sync::{AtomicBool, Ordering};
 use crate::{Model, check, spawn};
 use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Mutex};
 use numbers::{Entry, Numbers};
-
-/// As the registry's.
-fn leak<T>(count: usize, fill: impl FnMut() -> T) -> Result<&'static [T]> {
-    let mut items = Vec::new();
-    items.resize_with(count, fill);
-    Ok(items.leak())
-}
 
 pub(crate) fn models() -> Vec<Model> {
     vec![
