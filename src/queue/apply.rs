@@ -41,8 +41,7 @@ pub(super) fn all<P: Platform, C: Caller>(
     let mut next = first;
     let mut answered = 0;
     loop {
-        let mut queue = home.enter(tenant)?;
-        queue.port.reach(number);
+        let mut queue = home.enter(tenant, number)?;
         // Elsewhere it does no harm to find out late: the queue is dead then.
         if queue.has_dups && queue.is_gone() {
             return Err(Stop::Gone);
@@ -54,7 +53,7 @@ pub(super) fn all<P: Platform, C: Caller>(
                 Answer::Written => answered += 1,
                 Answer::Stop(result) => {
                     home.note(&queue);
-                    finish(home, tenant, queue)?;
+                    finish(home, tenant, number, queue)?;
                     return result.map(Next::Return).map_err(Stop::Failed);
                 }
             }
@@ -71,7 +70,7 @@ pub(super) fn all<P: Platform, C: Caller>(
             let expedite = !queue.ready.is_empty();
             return Ok(Next::Collect(Applied { expedite }));
         }
-        finish(home, tenant, queue)?;
+        finish(home, tenant, number, queue)?;
         if next.is_none() {
             return Ok(Next::Return(answered));
         }
@@ -83,11 +82,12 @@ pub(super) fn all<P: Platform, C: Caller>(
 fn finish<P: Platform>(
     home: &Home<P>,
     tenant: u32,
+    number: Descriptor,
     mut queue: Entered<'_, P>,
 ) -> core::result::Result<(), Stop> {
     let settled = queue.settle(Wake::One);
     if settled == Ok(true) {
-        return ring(home, tenant, queue);
+        return ring(home, tenant, number, queue);
     }
     if queue.is_gone() {
         return Err(Stop::Gone);

@@ -49,7 +49,7 @@ fn apply_and_collect<P: Platform, C: Caller>(
     let collected = collect::events(home, tenant, number, caller, astray, changed);
     if collected.is_err() && changed.is_some_and(|applied| applied.expedite) {
         // This call was to look at the list next, so nobody was told of it.
-        home.enter(tenant)?.settle(Wake::All)?;
+        home.enter(tenant, number)?.settle(Wake::All)?;
     }
     collected
 }

@@ -363,15 +363,17 @@ impl<P: Platform> Home<P> {
     /// it wakes them again. No lock is held.
     fn keep_roused(&self, tenant: u32, number: Descriptor) {
         if self.calls.is_roused()
-            && let Ok(queue) = self.enter(tenant)
+            && let Ok(queue) = self.enter(tenant, number)
             && queue.roused
         {
             P::rouse(&self.outline, number);
         }
     }
 
-    /// The queue that a call means, locked.
-    fn enter(&self, tenant: u32) -> core::result::Result<Entered<'_, P>, Stop> {
+    /// The queue that a call means, locked, and reached by the call's own number
+    /// whenever it comes back to it: the one that another call has left behind
+    /// may have been closed since.
+    fn enter(&self, tenant: u32, number: Descriptor) -> core::result::Result<Entered<'_, P>, Stop> {
         let room = self.room.lock();
         if room.tenant != tenant {
             return Err(Stop::Gone);
@@ -379,6 +381,7 @@ impl<P: Platform> Home<P> {
         let mut queue =
             parking_lot::lock_api::MutexGuard::try_map(room, |room| room.queue.as_mut())
                 .map_err(|_| Stop::Gone)?;
+        queue.port.reach(number);
         if self.calls.any() {
             self.answer(&mut queue);
         }
@@ -395,12 +398,13 @@ type Entered<'a, P> = MappedMutexGuard<'a, crate::sys::RawLock, Queue<P>>;
 fn ring<P: Platform>(
     home: &Home<P>,
     tenant: u32,
+    number: Descriptor,
     queue: Entered<'_, P>,
 ) -> core::result::Result<(), Stop> {
     let ringer = queue.port.ringer();
     drop(queue);
     let rung = P::ring(ringer);
-    let mut queue = home.enter(tenant)?;
+    let mut queue = home.enter(tenant, number)?;
     queue.rung(rung.is_ok())?;
     // It fails if the number is no longer the queue.
     rung.map_err(|_| Stop::Gone)

@@ -240,6 +240,41 @@ TEST(on_a_reused_number_that_is_watched_at_once_gives_no_event)
 	CHECK_EQ(close(kq), 0);
 }
 
+/*
+ * What only a stream bears is not asked of the next file: it would be sent an
+ * empty datagram, or lose its error.
+ */
+TEST(of_a_stream_leaves_the_next_file_on_the_number_alone)
+{
+	int datagrams[2], fds[2], other[2], i, kq = new_queue();
+	int refused = socket(AF_INET, SOCK_STREAM, 0);
+	char byte;
+	CHECK(refused >= 0);
+	begin_refused_connect(refused);
+	wait_poll(refused, POLLERR);
+	unix_dgram_pair(datagrams);
+	set_nonblocking(datagrams[1]);
+	for (i = 0; i < 2; i++) {
+		unix_pair(fds);
+		other[i] = fcntl(fds[0], F_DUPFD_CLOEXEC, 200);
+		CHECK(other[i] >= 0);
+		CHANGE(kq, (uintptr_t)fds[0], EVFILT_WRITE, EV_ADD, 0, 0, NULL);
+		CHECK_EQ(poll_event(kq).filter, EVFILT_WRITE);
+		/* Past the preload library, as above. */
+		CHECK_EQ(syscall(SYS_dup3, i == 0 ? datagrams[0] : refused,
+		    fds[0], O_CLOEXEC), fds[0]);
+		expect_none(kq);
+		CHECK_EQ(close(fds[1]), 0);
+		CHECK_EQ(close(fds[0]), 0);
+	}
+	CHECK_FAILS(recv(datagrams[1], &byte, 1, 0), EAGAIN);
+	CHECK_EQ(so_error(refused), ECONNREFUSED);
+	close_pair(other);
+	close_pair(datagrams);
+	CHECK_EQ(close(refused), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
 /* Everything a queue can hold goes on. */
 
 TEST(leaves_every_filter_as_it_was)

@@ -254,7 +254,17 @@ impl Platform for Native {
             return self.sample_file(fd, side, source);
         }
         let known = probe::is_known(source);
-        let sample = probe::sample(fd, side, source, seen)?;
+        let mut may_send = true;
+        // Another file may have the number by now, which would be sent to.
+        if probe::is_asked_by_sending(source, side)
+            && let Err(error) = self.verify(fd, source)
+        {
+            if self.prove() {
+                return Err(error);
+            }
+            may_send = false;
+        }
+        let sample = probe::sample(fd, side, source, seen, may_send)?;
         // What says nothing of the descriptor but what the hint said may be
         // closed, or another by now, while its old file lives on elsewhere.
         if seen.is_some() && (!known || probe::leans_on_the_hint(source, side)) {
