@@ -13,8 +13,8 @@ use crate::event::{
 use crate::sys::Platform;
 use core::ffi::c_short;
 
-/// A filter that is known but not there answers ENOSYS, a number
-/// that is no filter EINVAL.
+/// A filter that is known but not there answers ENOSYS, a number that is no
+/// filter EINVAL.
 pub(crate) fn find<P: Platform>(filter: c_short) -> Result<&'static dyn Filter<P>> {
     match filter {
         EVFILT_READ => Ok(&read::READ),

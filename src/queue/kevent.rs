@@ -5,9 +5,9 @@
 use super::{Astray, Caller, Home, Stop, Wake, apply, collect};
 use crate::sys::{Descriptor, Platform};
 
-/// A call on the queue that lives here as `tenant` and is known to
-/// the caller by `number`. A thread may leave it wherever it is, by a longjmp
-/// out of a signal handler: the queue is mended then.
+/// A call on the queue that lives here as `tenant` and is known to the caller
+/// by `number`. A thread may leave it wherever it is, by a longjmp out of a
+/// signal handler: the queue is mended then.
 pub(crate) fn call<P: Platform, C: Caller>(
     home: &Home<P>,
     tenant: u32,
