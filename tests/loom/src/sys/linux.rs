@@ -6,6 +6,7 @@ pub(crate) mod epoll;
 pub(crate) mod files;
 pub(crate) mod forked;
 mod futex;
+pub(crate) mod keeping;
 pub(crate) mod kept;
 #[path = "../../../../src/sys/linux/knocker.rs"]
 #[allow(dead_code, reason = "for the rest of the library")]
