@@ -41,8 +41,7 @@ pub(super) fn all<P: Platform, C: Caller>(
     let mut next = first;
     let mut answered = 0;
     loop {
-        let mut queue = home.enter(tenant)?;
-        queue.port.reach(number);
+        let mut queue = home.enter(tenant, number)?;
         // Elsewhere it does no harm to find out late: the queue is dead then.
         if queue.has_dups && queue.is_gone() {
             return Err(Stop::Gone);
@@ -54,7 +53,7 @@ pub(super) fn all<P: Platform, C: Caller>(
                 Answer::Written => answered += 1,
                 Answer::Stop(result) => {
                     home.note(&queue);
-                    finish(home, tenant, queue)?;
+                    finish(home, tenant, number, queue)?;
                     return result.map(Next::Return).map_err(Stop::Failed);
                 }
             }
@@ -71,7 +70,7 @@ pub(super) fn all<P: Platform, C: Caller>(
             let expedite = !queue.ready.is_empty();
             return Ok(Next::Collect(Applied { expedite }));
         }
-        finish(home, tenant, queue)?;
+        finish(home, tenant, number, queue)?;
         if next.is_none() {
             return Ok(Next::Return(answered));
         }
@@ -83,11 +82,12 @@ pub(super) fn all<P: Platform, C: Caller>(
 fn finish<P: Platform>(
     home: &Home<P>,
     tenant: u32,
+    number: Descriptor,
     mut queue: Entered<'_, P>,
 ) -> core::result::Result<(), Stop> {
     let settled = queue.settle(Wake::One);
     if settled == Ok(true) {
-        return ring(home, tenant, queue);
+        return ring(home, tenant, number, queue);
     }
     if queue.is_gone() {
         return Err(Stop::Gone);
@@ -143,7 +143,7 @@ impl<P: Platform> Queue<P> {
         if has(EV_ENABLE | EV_DISABLE) {
             return Err(Errno::EINVAL);
         }
-        let filter = filter::find::<P>(change.filter)?;
+        let filter = filter::list::find::<P>(change.filter)?;
         if has(EV_ADD | EV_KEEPUDATA) {
             return Err(Errno::EINVAL);
         }
@@ -234,7 +234,7 @@ impl<P: Platform> Queue<P> {
 
     /// Attaches a new knote and makes the room it may need later.
     pub(super) fn furnish(&mut self, filter: &dyn Filter<P>, slot: Slot) -> Result<()> {
-        self.ready.reserve(self.table.slots())?;
+        self.ready.reserve(self.table.slots().len())?;
         let token = self.table.token(slot);
         let Some(knote) = self.table.get_mut(slot) else { return Err(Errno::ENOENT) };
         filter.attach(knote, &mut self.port, token)?;
@@ -289,7 +289,7 @@ impl<P: Platform> Queue<P> {
     pub(super) fn delete(&mut self, slot: Slot) -> Result<()> {
         let token = self.table.token(slot);
         let Some(knote) = self.table.get(slot) else { return Err(Errno::ENOENT) };
-        let detached = filter::find::<P>(knote.filter)
+        let detached = filter::list::find::<P>(knote.filter)
             .and_then(|filter| filter.detach(knote, &mut self.port, token));
         match detached {
             Ok(()) => self.forget(slot),
@@ -312,7 +312,7 @@ impl<P: Platform> Queue<P> {
     pub(super) fn forget(&mut self, slot: Slot) {
         let token = self.table.token(slot);
         let Some(knote) = self.table.get(slot) else { return };
-        let Ok(filter) = filter::find::<P>(knote.filter) else { return };
+        let Ok(filter) = filter::list::find::<P>(knote.filter) else { return };
         filter.release(knote, &mut self.port, token);
         self.careful -= u32::from(filter.is_careful());
         self.gone = self.gone.wrapping_add(1);

@@ -47,7 +47,7 @@ pub(super) fn events<P: Platform, C: Caller>(
         let mut count = wait(&place, &mut found, caller.room(), now, cancel)?;
         if count == 0 && careful && !expedite {
             // Only now, so that nothing is paid while there are events.
-            let attended = home.enter(tenant)?.attend(number, &mut found)?;
+            let attended = home.enter(tenant, number)?.attend(&mut found)?;
             let until = if attended == Attended::Deaf { nap::<P>(patience) } else { patience };
             count = match attended {
                 Attended::Hints => 1,
@@ -108,7 +108,7 @@ fn serve<P: Platform, C: Caller>(
     count: (usize, Option<u32>),
     caller: &mut C,
 ) -> core::result::Result<Served, Stop> {
-    let mut queue = place.home.enter(place.tenant)?;
+    let mut queue = place.home.enter(place.tenant, place.number)?;
     let delivered = queue.hand_over(place.number, found, count, caller);
     place.home.note(&queue);
     let (gone, haunted) = (queue.gone, queue.is_haunted());
@@ -254,19 +254,13 @@ fn time_is_up<P: Platform>(
     tenant: u32,
     number: Descriptor,
 ) -> core::result::Result<usize, Stop> {
-    let mut queue = home.enter(tenant)?;
-    queue.port.reach(number);
+    let mut queue = home.enter(tenant, number)?;
     if queue.is_gone() { Err(Stop::Gone) } else { Ok(0) }
 }
 
 impl<P: Platform> Queue<P> {
     /// Lets the platform look after what no wait tells of.
-    fn attend(
-        &mut self,
-        number: Descriptor,
-        found: &mut P::Found,
-    ) -> core::result::Result<Attended, Stop> {
-        self.port.reach(number);
+    fn attend(&mut self, found: &mut P::Found) -> core::result::Result<Attended, Stop> {
         self.port.attend(found).map_err(|error| match error {
             Errno::EBADF => Stop::Gone,
             error => Stop::Failed(error),
@@ -283,7 +277,6 @@ impl<P: Platform> Queue<P> {
         (mut count, mut gone): (usize, Option<u32>),
         caller: &mut C,
     ) -> core::result::Result<usize, Stop> {
-        self.port.reach(number);
         self.scan = self.scan.wrapping_add(1).max(1);
         let room = caller.room();
         let waiter = P::waiter(number);
@@ -409,7 +402,7 @@ impl<P: Platform> Queue<P> {
         if knote.is_disabled() || knote.scan == self.scan {
             return;
         }
-        let Ok(filter) = filter::find::<P>(knote.filter) else { return };
+        let Ok(filter) = filter::list::find::<P>(knote.filter) else { return };
         let report = match filter.event(knote, &mut self.port, seen) {
             Ok(Outcome::Fire(report)) => report,
             Ok(_) if knote.is_forced() => Report::default(),

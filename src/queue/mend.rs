@@ -18,7 +18,6 @@ use super::bell::{Ringing, Wake};
 use super::{Home, Queue};
 use crate::clock::Moment;
 use crate::filter;
-use crate::knote::Slot;
 use crate::sys::{self, Bell, Platform};
 
 impl<P: Platform> Home<P> {
@@ -53,9 +52,9 @@ impl<P: Platform> Queue<P> {
         self.alarms.clear();
         self.ringing = Ringing::new();
         self.careful = 0;
-        for slot in 0..self.table.slots() as Slot {
+        for slot in self.table.slots() {
             let Some(knote) = self.table.get(slot) else { continue };
-            let Ok(filter) = filter::find::<P>(knote.filter) else { continue };
+            let Ok(filter) = filter::list::find::<P>(knote.filter) else { continue };
             self.careful += u32::from(filter.is_careful());
             self.check(filter, slot);
             // Its hint may have been taken, and not told.

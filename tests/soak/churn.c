@@ -210,6 +210,21 @@ rearm_all(struct slot *s, struct rng *r)
 		}
 }
 
+/* Each knote: its arena, its side, its flags; for whoever finds one silent. */
+static const char *
+registered_as(const struct slot *s)
+{
+	static char text[ARENAS * SIDES * 20 + 1];
+	unsigned i, side;
+	char *end = text;
+	for (i = 0; i < now.arenas; i++)
+		for (side = 0; side < SIDES; side++)
+			if (s->regs[i][side].there)
+				end += sprintf(end, " %u/%u/%#x", i, side,
+				    s->regs[i][side].flags);
+	return text;
+}
+
 /* What is put in comes out, as long as somebody watches. */
 static void
 put_and_wait(struct slot *s, struct rng *r)
@@ -226,9 +241,9 @@ put_and_wait(struct slot *s, struct rng *r)
 	pthread_mutex_unlock(&s->watch->lock);
 	doing("waits until what was put in is out");
 	WAIT_FOR(atomic_load(&s->drained) == s->put, "an event was lost: "
-	    "watch %u, %s %d: %zu put, %zu drained", s->watch->number,
-	    kind_names[s->thing.kind], s->thing.fd, s->put,
-	    atomic_load(&s->drained));
+	    "watch %u, %s %d: %zu put, %zu drained, registered as%s",
+	    s->watch->number, kind_names[s->thing.kind], s->thing.fd, s->put,
+	    atomic_load(&s->drained), registered_as(s));
 }
 
 static void

@@ -110,6 +110,35 @@ print_file(const char *name, int tid)
 	fclose(f);
 }
 
+/* What each epoll set of the process holds: masks of old entries show. */
+static void
+print_sets(void)
+{
+	DIR *folder = opendir("/proc/self/fd");
+	struct dirent *entry;
+	char path[300], line[300];
+	ssize_t length;
+	FILE *f;
+	while (folder != NULL && (entry = readdir(folder)) != NULL) {
+		snprintf(path, sizeof path, "/proc/self/fd/%s", entry->d_name);
+		length = readlink(path, line, sizeof line - 1);
+		line[length < 0 ? 0 : length] = '\0';
+		if (strcmp(line, "anon_inode:[eventpoll]") != 0)
+			continue;
+		fprintf(stderr, "  set %s\n", entry->d_name);
+		snprintf(path, sizeof path, "/proc/self/fdinfo/%s",
+		    entry->d_name);
+		if ((f = fopen(path, "r")) == NULL)
+			continue;
+		while (fgets(line, sizeof line, f) != NULL)
+			if (strncmp(line, "tfd", 3) == 0)
+				fprintf(stderr, "    %s", line);
+		fclose(f);
+	}
+	if (folder != NULL)
+		closedir(folder);
+}
+
 static void
 dump(void)
 {
@@ -126,6 +155,7 @@ dump(void)
 	for (i = 0; i < now.arenas; i++)
 		fprintf(stderr, "  arena %u: kq %d\n", i, arenas[i].kq);
 	relay_dump();
+	print_sets();
 }
 
 void

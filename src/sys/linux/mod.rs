@@ -2,7 +2,8 @@
 //!
 //! | file | kernel object |
 //! |---|---|
-//! | `native` | one queue: what it holds, and the contract |
+//! | `native` | the contract |
+//! | `objects` | one queue: what it holds |
 //! | `sets`, `hints` | what stands in which set; what a wait found there |
 //! | `renewal` | the sets made anew, to be rid of what cannot be removed |
 //! | `epoll` | one set, and waiting |
@@ -12,6 +13,7 @@
 //! | `leaving` | threads that do not come back from a wait |
 //! | `timerfd` | the alarm of all timers |
 //! | `files` | what epoll refuses and what VNODE watches; inotify |
+//! | `in_files` | a queue and its files |
 //! | `processes` | pidfds, exit statuses, the process connector |
 //! | `signals` | signals, by a hook over the application's disposition |
 //! | `mounts` | mountinfo, and what has changed in it |
@@ -26,6 +28,7 @@
 //! | `lock`, `lock_word` | what is under the mutex; its states |
 //! | `futex` | sleeping on a word |
 //! | `preload` | what close() asks and tells, by way of the preload library |
+//! | `preload_table` | what that is given, compiled into both |
 //! | `syscall` | system calls; below all else |
 
 mod descriptor;
@@ -35,6 +38,7 @@ mod files;
 mod forking;
 mod futex;
 mod hints;
+mod in_files;
 mod kept;
 mod knocker;
 mod leaving;
@@ -42,9 +46,12 @@ mod lock;
 mod lock_word;
 mod mounts;
 mod native;
+mod objects;
 mod outline;
 mod per_process;
 mod preload;
+#[allow(unreachable_pub, reason = "it is public in the preload library")]
+mod preload_table;
 mod probe;
 mod proc;
 mod processes;
@@ -60,7 +67,7 @@ pub(crate) use descriptor::descriptor_state;
 pub(crate) use forking::{at_fork_in_child, disown_in_handler};
 pub(crate) use kept::{Busy, disown, holders_until_now, is_kept, remember};
 pub(crate) use lock::{RawLock, reclaim, thread_mark};
-pub(crate) use native::Native;
+pub(crate) use objects::Native;
 pub(crate) use per_process::PerProcess;
 pub(crate) use preload::{Closing, attach};
 pub(crate) use proc::own_descriptors;

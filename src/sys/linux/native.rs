@@ -1,12 +1,12 @@
-//! One queue's kernel objects, and the contract over them.
+//! The contract, over one queue's kernel objects.
 
 use super::descriptor::{self, Private};
 use super::epoll::{self, ALARM, BELL, DEEDS, MOUNTS, SECOND, mask, pack, pack_private};
 use super::files::{self, Files};
 use super::hints::Found;
 use super::kept::{self, Mark};
-use super::knocker::Knocker;
 use super::mounts::MountTable;
+use super::objects::Native;
 use super::outline::Outline;
 use super::probe::{self, Kind};
 use super::processes::connector::Connector;
@@ -24,28 +24,6 @@ use crate::sys::{
     Platform, Readiness, Sample, Side, Source, Token, Watched,
 };
 use core::ffi::c_uint;
-
-/// One queue's kernel objects.
-#[derive(Debug)]
-pub(crate) struct Native {
-    /// The application's number for the set. Not ours to close.
-    pub(super) number: Descriptor,
-    pub(super) proved: bool,
-    /// The number is a queue, as it seems this one: no stranger's epoll.
-    pub(super) marked: bool,
-    pub(super) cookie: u16,
-    pub(super) doorbell: Option<Private>,
-    pub(super) alarm: Option<Private>,
-    pub(super) second: Option<Private>,
-    pub(super) third: Option<Private>,
-    /// Before the knocker: whoever may knock must know that it goes.
-    pub(super) files: Files,
-    pub(super) knocker: Option<Knocker>,
-    pub(super) mounts: MountTable,
-    pub(super) processes: Processes,
-    pub(super) connector: Connector,
-    pub(super) signals: Signals,
-}
 
 /// Where a thread waits.
 #[derive(Copy, Clone, Debug)]
@@ -276,7 +254,17 @@ impl Platform for Native {
             return self.sample_file(fd, side, source);
         }
         let known = probe::is_known(source);
-        let sample = probe::sample(fd, side, source, seen)?;
+        let mut may_send = true;
+        // Another file may have the number by now, which would be sent to.
+        if probe::is_asked_by_sending(source, side)
+            && let Err(error) = self.verify(fd, source)
+        {
+            if self.prove() {
+                return Err(error);
+            }
+            may_send = false;
+        }
+        let sample = probe::sample(fd, side, source, seen, may_send)?;
         // What says nothing of the descriptor but what the hint said may be
         // closed, or another by now, while its old file lives on elsewhere.
         if seen.is_some() && (!known || probe::leans_on_the_hint(source, side)) {

@@ -18,11 +18,11 @@
 //! - Whoever rings does so by the number that it was told of. If that is another
 //!   queue by now, the doorbell is not in it.
 
-use super::Native;
 use super::descriptor::Private;
 use super::doorbell;
 use super::epoll::{self, BELL};
 use super::kept::{self, Mark};
+use super::objects::Native;
 use crate::sync::{AtomicI32, AtomicU64, Ordering};
 use crate::sys::{Bell, Descriptor};
 

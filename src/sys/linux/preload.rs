@@ -7,9 +7,9 @@
 //! archive and a library that dlopen() brought are served as well as one that
 //! the program is linked to, and without the preload library nothing is paid.
 
+use super::preload_table::Table;
 use super::signals;
 use super::words::{self, KNOWN, NUMBERS};
-use crate::sync::AtomicU64;
 use crate::sys::Descriptor;
 use core::ffi::{c_int, c_void};
 use std::sync::OnceLock;
@@ -27,30 +27,6 @@ pub(crate) struct Closing {
     /// there is none.
     pub(crate) next: extern "C" fn(Descriptor) -> Descriptor,
 }
-
-/// What the preload library is given; `interpose/src/table.rs` has the same.
-/// Fields are only ever added, at the end.
-#[derive(Debug)]
-#[repr(C)]
-struct Table {
-    size: usize,
-    /// A number whose word has a bit of `mask` must be asked about.
-    words: *const AtomicU64,
-    count: usize,
-    mask: u64,
-    closing: extern "C" fn(Descriptor, c_int, c_int) -> c_int,
-    closed: extern "C" fn(Descriptor),
-    next: extern "C" fn(Descriptor) -> Descriptor,
-    action: extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int,
-    leave: extern "C" fn(c_int) -> u64,
-    stay: extern "C" fn(u64, c_int),
-}
-
-// SAFETY: the pointer leads to atomics that are there for good, and nothing in
-// the table is changed.
-unsafe impl Sync for Table {}
-// SAFETY: as above.
-unsafe impl Send for Table {}
 
 type Attach = unsafe extern "C" fn(*const Table) -> *mut c_void;
 

@@ -171,13 +171,21 @@ pub(super) fn leans_on_the_hint(source: &Source, side: Side) -> bool {
     }
 }
 
-/// Samples a descriptor that the set watches.
+/// Will it be asked in a way that only this kind of thing bears?
+#[inline]
+pub(super) fn is_asked_by_sending(source: &Source, side: Side) -> bool {
+    side == Side::Write && Kind::noted(source) == Some(Kind::UnixStream)
+}
+
+/// Samples a descriptor that the set watches. It may be sent to if it is what
+/// the source says.
 #[inline]
 pub(super) fn sample(
     fd: Descriptor,
     side: Side,
     source: &mut Source,
     seen: Option<Readiness>,
+    may_send: bool,
 ) -> Result<Sample> {
     let seen = match seen {
         // An urgent byte may have been read since, and nothing but poll() says
@@ -191,7 +199,7 @@ pub(super) fn sample(
     };
     match side {
         Side::Read => read_side(fd, kind, source, seen),
-        Side::Write => write_side(fd, kind, source, seen),
+        Side::Write => write_side(fd, kind, source, seen, may_send),
         Side::Except => except_side(fd, kind, source, seen),
     }
 }
@@ -269,6 +277,7 @@ fn write_side(
     kind: Kind,
     source: &mut Source,
     mut seen: Readiness,
+    may_send: bool,
 ) -> Result<Sample> {
     let mut sample = Sample {
         class: kind.class(),
@@ -290,12 +299,13 @@ fn write_side(
             }
             sample.amount = send_space(fd, kind)?;
             sample.error = socket_error(fd, kind, source, seen);
-            match sending(fd, kind, source)? {
+            let over = seen.has(Readiness::HANGUP) || sample.error.is_some();
+            match sending(fd, kind, source, may_send && !over)? {
                 Sending::Open => {}
                 Sending::Shut => sample.eof = true,
                 Sending::NotYet => sample.silent = !seen.has(Readiness::HANGUP),
             }
-            sample.eof |= seen.has(Readiness::HANGUP) || sample.error.is_some();
+            sample.eof |= over;
         }
         Kind::Datagram => {
             sample.amount = send_space(fd, kind)?;
@@ -410,7 +420,7 @@ enum Sending {
     NotYet,
 }
 
-fn sending(fd: Descriptor, kind: Kind, source: &mut Source) -> Result<Sending> {
+fn sending(fd: Descriptor, kind: Kind, source: &mut Source, may_send: bool) -> Result<Sending> {
     match kind {
         Kind::Tcp => {
             let info = TcpInfo::ask(fd)?;
@@ -426,8 +436,8 @@ fn sending(fd: Descriptor, kind: Kind, source: &mut Source) -> Result<Sending> {
         }
         // Sending nothing to a UNIX stream sends nothing, takes no error away
         // and is refused once the side is shut. (To a seqpacket socket it
-        // would send an empty record; nothing else tells there.)
-        Kind::UnixStream => match syscall::send_nothing(fd) {
+        // would send an empty record, and of a TCP socket take an error away.)
+        Kind::UnixStream if may_send => match syscall::send_nothing(fd) {
             Err(Errno::EPIPE) => Ok(Sending::Shut),
             Err(Errno::ENOTCONN) => Ok(Sending::NotYet),
             Err(Errno::EBADF) => Err(Errno::EBADF),

@@ -18,13 +18,13 @@
 //! epoll of the application's that watches the queue loses its entry, for the
 //! same reason; no one can tell it.
 
-use super::Native;
 use super::descriptor::Private;
 use super::doorbell;
 use super::epoll::{
     self, ALARM, BELL, BLOCKED, DEEDS, FAREWELL, FILES, KNOCK, MOUNTS, SECOND, SIGNALS, THIRD,
 };
 use super::kept::{self, Busy};
+use super::objects::Native;
 use super::sets::{IN_SECOND, IN_THIRD};
 use super::syscall;
 use crate::errno::{Errno, Result};

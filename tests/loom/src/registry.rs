@@ -5,7 +5,6 @@
 #[allow(dead_code, reason = "for the rest of the library")]
 mod numbers;
 
-use crate::errno::Result;
 use crate::sync::{AtomicBool, AtomicU32, Ordering};
 use crate::sys;
 use crate::sys::linux::closes::{self, words};
@@ -14,13 +13,6 @@ use crate::{Model, check, spawn};
 use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Mutex};
 use numbers::{Entry, Numbers};
-
-/// As the registry's.
-fn leak<T>(count: usize, fill: impl FnMut() -> T) -> Result<&'static [T]> {
-    let mut items = Vec::new();
-    items.resize_with(count, fill);
-    Ok(items.leak())
-}
 
 pub(crate) fn models() -> Vec<Model> {
     vec![

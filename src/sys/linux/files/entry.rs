@@ -3,10 +3,9 @@
 
 use super::super::proc::file_name;
 use super::super::syscall::lend;
-use super::NONE;
+use super::hook::{Hook, NONE};
 use super::inotify::Role;
 use super::notes::{self, Change, State};
-use super::watches::Hook;
 use crate::errno::{Errno, Result};
 use crate::event::{NOTE_DELETE, NOTE_REVOKE};
 use crate::sys::{Class, Descriptor, FileNotes, Token};

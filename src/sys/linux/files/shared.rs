@@ -28,11 +28,18 @@ struct Hub {
     state: Mutex<State>,
 }
 
+/// A part each for the instance and for those who share it: who works on both
+/// need not take the instance out, and leave without it.
 #[derive(Debug)]
 struct State {
     inotify: Option<Inotify>,
     /// Queues with an instance of their own.
     owners: u32,
+    members: Members,
+}
+
+#[derive(Debug)]
+struct Members {
     boxes: Vec<Option<Mailbox>>,
     /// Who watches what, in order.
     shares: Vec<Share>,
@@ -59,8 +66,7 @@ fn hub() -> Result<&'static Hub> {
         state: Mutex::new(State {
             inotify: None,
             owners: 0,
-            boxes: Vec::new(),
-            shares: Vec::new(),
+            members: Members { boxes: Vec::new(), shares: Vec::new() },
         }),
     };
     HUB.start(Hub::renew, make)
@@ -80,8 +86,8 @@ impl Hub {
         let Some(mut state) = self.state.try_lock() else { return false };
         state.inotify = None;
         state.owners = 0;
-        state.boxes.clear();
-        state.shares.clear();
+        state.members.boxes.clear();
+        state.members.shares.clear();
         true
     }
 
@@ -93,14 +99,14 @@ impl Hub {
     }
 
     fn close_if_idle(state: &mut State) {
-        if state.owners < 2 && state.boxes.iter().all(Option::is_none) {
+        if state.owners < 2 && state.members.boxes.iter().all(Option::is_none) {
             state.inotify = None;
-            state.shares = Vec::new();
+            state.members.shares = Vec::new();
         }
     }
 }
 
-impl State {
+impl Members {
     fn post(&mut self, letter: Letter, reader: u32) {
         let (watch, change) = letter;
         if change == Change::Overflow {
@@ -188,28 +194,27 @@ impl Member {
         let hub = hub()?;
         let mut state = hub.state.lock();
         let number = Hub::open(&mut state)?;
-        let at = state.boxes.iter().position(Option::is_none).unwrap_or(state.boxes.len());
-        state.boxes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        let boxes = &mut state.members.boxes;
+        let at = boxes.iter().position(Option::is_none).unwrap_or(boxes.len());
+        boxes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         if let Err(error) = epoll::add(set, number, libc::EPOLLIN as u32, data) {
             Hub::close_if_idle(&mut state);
             return Err(error);
         }
         let mailbox = Some(Mailbox { knock, letters: Vec::new(), lost: false });
-        match state.boxes.get_mut(at) {
+        match state.members.boxes.get_mut(at) {
             Some(place) => *place = mailbox,
-            None => state.boxes.push(mailbox),
+            None => state.members.boxes.push(mailbox),
         }
         Ok(Member(at as u32))
     }
 
     /// Works on the instance, which is there as long as anybody is a member.
-    fn with<R>(&self, work: impl FnOnce(&mut State, &Inotify) -> Result<R>) -> Result<R> {
+    fn with<R>(&self, work: impl FnOnce(&mut Members, &Inotify) -> Result<R>) -> Result<R> {
         let hub = HUB.get().ok_or(Errno::EBADF)?;
         let mut state = hub.state.lock();
-        let Some(inotify) = state.inotify.take() else { return Err(Errno::EBADF) };
-        let result = work(&mut state, &inotify);
-        state.inotify = Some(inotify);
-        result
+        let State { inotify, members, .. } = &mut *state;
+        work(members, inotify.as_ref().ok_or(Errno::EBADF)?)
     }
 
     /// The number of the instance.
@@ -219,21 +224,21 @@ impl Member {
 
     /// Watches, and tells whether somebody did before.
     pub(super) fn add(&self, fd: Descriptor, role: Role, mask: u32) -> Result<(i32, bool)> {
-        self.with(|state, inotify| {
-            state.shares.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        self.with(|members, inotify| {
+            members.shares.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
             let watch = inotify.add(fd, role, mask)?;
-            let shared = state.is_shared(watch);
-            state.share(Share { watch, member: self.0 });
+            let shared = members.is_shared(watch);
+            members.share(Share { watch, member: self.0 });
             Ok((watch, shared))
         })
     }
 
     /// Drops a watch, unless others share it.
     pub(super) fn remove(&self, watch: i32) {
-        let _ = self.with(|state, inotify| {
-            if let Ok(at) = state.shares.binary_search(&Share { watch, member: self.0 }) {
-                state.shares.remove(at);
-                state.drop_unshared(watch, inotify);
+        let _ = self.with(|members, inotify| {
+            if let Ok(at) = members.shares.binary_search(&Share { watch, member: self.0 }) {
+                members.shares.remove(at);
+                members.drop_unshared(watch, inotify);
             }
             Ok(())
         });
@@ -241,18 +246,18 @@ impl Member {
 
     /// Is there something that this queue has not seen?
     pub(super) fn is_behind(&self) -> Result<bool> {
-        self.with(|state, inotify| {
-            let mailbox = state.boxes.get(self.0 as usize).and_then(Option::as_ref);
+        self.with(|members, inotify| {
+            let mailbox = members.boxes.get(self.0 as usize).and_then(Option::as_ref);
             let waits = mailbox.is_some_and(|mailbox| mailbox.lost || !mailbox.letters.is_empty());
             Ok(waits || inotify.is_behind()?)
         })
     }
 
     pub(super) fn mark(&self) -> Result<i32> {
-        self.with(|state, inotify| {
-            state.shares.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        self.with(|members, inotify| {
+            members.shares.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
             let mark = inotify.mark()?;
-            state.share(Share { watch: mark, member: self.0 });
+            members.share(Share { watch: mark, member: self.0 });
             Ok(mark)
         })
     }
@@ -261,17 +266,15 @@ impl Member {
     pub(super) fn read(&self) -> bool {
         let Some(hub) = HUB.get() else { return false };
         let mut state = hub.state.lock();
-        let Some(mut inotify) = state.inotify.take() else { return false };
-        let more = inotify.read(|letter| state.post(letter, self.0));
-        state.inotify = Some(inotify);
-        more
+        let State { inotify: Some(inotify), members, .. } = &mut *state else { return false };
+        inotify.read(|letter| members.post(letter, self.0))
     }
 
     /// Takes what the mailbox holds, into an empty list. `true`: some was lost.
     pub(super) fn take(&self, letters: &mut Vec<Letter>) -> bool {
         let Some(hub) = HUB.get() else { return false };
         let mut state = hub.state.lock();
-        match state.boxes.get_mut(self.0 as usize) {
+        match state.members.boxes.get_mut(self.0 as usize) {
             Some(Some(mailbox)) => {
                 core::mem::swap(letters, &mut mailbox.letters);
                 core::mem::take(&mut mailbox.lost)
@@ -281,7 +284,7 @@ impl Member {
     }
 }
 
-impl State {
+impl Members {
     /// Writes it down; there is room.
     fn share(&mut self, share: Share) {
         if let Err(at) = self.shares.binary_search(&share) {
@@ -307,16 +310,17 @@ impl Drop for Member {
     fn drop(&mut self) {
         let Some(hub) = HUB.get() else { return };
         let mut state = hub.state.lock();
-        if let Some(inotify) = state.inotify.take() {
-            for at in (0..state.shares.len()).rev() {
-                if let Some(share) = state.shares.get(at).copied().filter(|s| s.member == self.0) {
-                    state.shares.remove(at);
-                    state.drop_unshared(share.watch, &inotify);
+        let State { inotify, members, .. } = &mut *state;
+        if let Some(inotify) = inotify {
+            for at in (0..members.shares.len()).rev() {
+                let share = members.shares.get(at).copied();
+                if let Some(share) = share.filter(|share| share.member == self.0) {
+                    members.shares.remove(at);
+                    members.drop_unshared(share.watch, inotify);
                 }
             }
-            state.inotify = Some(inotify);
         }
-        if let Some(place) = state.boxes.get_mut(self.0 as usize) {
+        if let Some(place) = members.boxes.get_mut(self.0 as usize) {
             *place = None;
         }
         Hub::close_if_idle(&mut state);

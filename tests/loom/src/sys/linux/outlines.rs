@@ -60,6 +60,10 @@ mod kept {
     }
 }
 
+mod objects {
+    pub(super) use super::Native;
+}
+
 use super::descriptor::{self, Private};
 use crate::sys::Descriptor;
 use crate::{Model, check, spawn};
