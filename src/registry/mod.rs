@@ -574,6 +574,12 @@ impl<P: Platform> Registry<P> {
     /// inherited, and begins anew. `false`: a thread that the child does not
     /// have was changing the registry at the fork, and it is as it was left. A
     /// home that such a thread had locked is never used again.
+    ///
+    /// Nobody else looks at it meanwhile. The platform gives what was inherited
+    /// to one thread; the others, those that close something included, find no
+    /// registry until this one is published, with all that is done here, or
+    /// another. What it holds is whole if the roster's lock is free, and a queue
+    /// if its home's is: whoever had been changing them would have it still.
     fn renew(&'static self) -> bool {
         let Some(mut roster) = self.roster.try_lock() else { return false };
         self.owner.store(sys::process_id(), Ordering::Relaxed);

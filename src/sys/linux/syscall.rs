@@ -57,6 +57,23 @@ pub(super) fn shut(number: Descriptor) {
     unsafe { libc::syscall(libc::SYS_close, number) };
 }
 
+/// fcntl(2); the libc crate does not have them.
+const F_SETSIG: libc::c_int = 10;
+const F_GETSIG: libc::c_int = 11;
+
+/// Sets the signal that an open file would send for I/O.
+pub(super) fn set_signal(fd: Descriptor, signal: libc::c_int) -> Result<()> {
+    // SAFETY: integers.
+    check(unsafe { libc::fcntl(fd, F_SETSIG, signal) }).map(|_| ())
+}
+
+/// What it is; -1 if the number is not open. Async-signal-safe.
+#[inline]
+pub(super) fn signal(fd: Descriptor) -> libc::c_int {
+    // SAFETY: integers. Nothing is changed.
+    unsafe { libc::fcntl(fd, F_GETSIG) }
+}
+
 /// May a number like this be given out, by the limit as it is now?
 pub(super) fn is_allowed(number: Descriptor) -> bool {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
@@ -183,6 +200,33 @@ pub(super) fn clock(which: libc::clockid_t) -> u64 {
 #[inline]
 pub(super) fn now() -> Moment {
     Moment(clock(libc::CLOCK_MONOTONIC))
+}
+
+/// So many of a thing that zeros stand for, in a new mapping at no particular
+/// address. Only the pages that are used take memory.
+pub(super) fn map<T>(count: usize) -> Result<*mut T> {
+    // SAFETY: nothing that is there is replaced.
+    let made = unsafe {
+        libc::mmap(
+            core::ptr::null_mut(),
+            count * size_of::<T>(),
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            -1,
+            0,
+        )
+    };
+    if made == libc::MAP_FAILED { Err(Errno::ENOMEM) } else { Ok(made.cast()) }
+}
+
+/// Gives back what [`map`] made.
+///
+/// # Safety
+///
+/// Nobody else has seen it, and the caller looks at it no more.
+pub(super) unsafe fn unmap<T>(made: *mut T, count: usize) {
+    // SAFETY: the mapping that `map` made, and nobody's, as the caller says.
+    unsafe { libc::munmap(made.cast(), count * size_of::<T>()) };
 }
 
 /// The kernel's number for the calling thread.

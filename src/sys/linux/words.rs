@@ -19,8 +19,34 @@
 //! All but [`make`] is async-signal-safe. The words are hints but for the life:
 //! a bit too many costs close() a detour. A number beyond the array is treated
 //! as if there were no preload library.
+//!
+//! Who writes: a queue that begins or ends a watch, with its lock; the registry,
+//! with its own, as queues come; whoever keeps a number; and any thread that
+//! closes something, in whatever handler. Who reads: all of them, and the
+//! preload library, before each close. Why no lock is needed:
+//!
+//! - The array is found whole, or not at all: it is made with Release and looked
+//!   for with Acquire, and zeros are its beginning. One of two makers wins.
+//! - A life and its watchers are one word, changed in one step, so each close
+//!   ends one life and learns of every queue that began to watch in it. A queue
+//!   that comes later has the new life. The close of the file itself may come
+//!   after that: then the queue watches a file that goes, as when nobody tells.
+//! - Two queues of one number leave [`MANY`], which only the life ends: so the
+//!   one that is through takes nothing from the other.
+//! - What is done about a close is told to the queue by `queue::calls`, after the
+//!   life has ended: whoever has that from there sees the life ended.
+//! - CLOSING is set before the number is taken out of the registry's table, with
+//!   Release, and looked for after it was not found there, with Acquire. So
+//!   whoever does not find a queue because it is being closed sees that it is,
+//!   or that it has been.
+//! - That a queue is closed is SeqCst, for whoever is about to wait by its
+//!   number: see `queue::calls`.
+//! - The highest number is a hint, too. A thread that closes all there is and
+//!   does not see it yet runs beside the one that sets it, and may as well have
+//!   come before.
 
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use super::syscall::{map, unmap};
+use crate::sync::{AtomicI32, AtomicPtr, AtomicU64, Ordering, statics};
 use crate::sys::{Descriptor, Watchers};
 use core::ptr;
 
@@ -37,12 +63,14 @@ const WATCHERS: u64 = CLOSING - 1;
 /// More than one queue has watched it.
 const MANY: u64 = WATCHERS;
 
-/// The array, once the preload library has been found. It is never unmapped;
-/// a forked child has a copy, and its own queues begin with that.
-static WORDS: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+statics! {
+    /// The array, once the preload library has been found. It is never unmapped;
+    /// a forked child has a copy, and its own queues begin with that.
+    static WORDS: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 
-/// No number above this one has ever had a bit.
-static HIGHEST: AtomicU32 = AtomicU32::new(0);
+    /// No number above this one has ever had a bit.
+    static HIGHEST: AtomicI32 = AtomicI32::new(-1);
+}
 
 /// The array, made if it is not there. `None`: there is no memory for it, and
 /// so no preload library.
@@ -51,29 +79,13 @@ pub(super) fn make() -> Option<*const AtomicU64> {
     if !there.is_null() {
         return Some(there);
     }
-    let size = NUMBERS * size_of::<AtomicU64>();
-    // SAFETY: a new anonymous mapping at no particular address. Only the pages
-    // that are used take memory.
-    let made = unsafe {
-        libc::mmap(
-            ptr::null_mut(),
-            size,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-            -1,
-            0,
-        )
-    };
-    if made == libc::MAP_FAILED {
-        return None;
-    }
-    let made = made.cast::<AtomicU64>();
+    let made = map::<AtomicU64>(NUMBERS).ok()?;
     // AcqRel: pairs with the Acquire above and in `word`; zeroed memory.
     match WORDS.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => Some(made),
         Err(winner) => {
             // SAFETY: ours, and nobody else has seen it.
-            unsafe { libc::munmap(made.cast(), size) };
+            unsafe { unmap(made, NUMBERS) };
             Some(winner)
         }
     }
@@ -100,7 +112,7 @@ fn word(number: Descriptor) -> Option<&'static AtomicU64> {
 
 fn set(number: Descriptor, bits: u64) {
     if let Some(word) = word(number) {
-        HIGHEST.fetch_max(number.cast_unsigned(), Ordering::Relaxed);
+        HIGHEST.fetch_max(number, Ordering::Relaxed);
         word.fetch_or(bits, Ordering::AcqRel);
     }
 }
@@ -118,7 +130,7 @@ fn unset(number: Descriptor, bits: u64) {
 /// it runs at the same time, and then it is as if nobody had seen it.
 pub(crate) fn begin_watch(number: Descriptor, home: u32) -> u32 {
     let Some(word) = word(number) else { return 0 };
-    HIGHEST.fetch_max(number.cast_unsigned(), Ordering::Relaxed);
+    HIGHEST.fetch_max(number, Ordering::Relaxed);
     let home = u64::from(home) + 1;
     let mark = |word: u64| match word & WATCHERS {
         0 => Some(word | home),
@@ -199,8 +211,7 @@ pub(super) fn end_private(number: Descriptor) {
 
 /// The next number, this one included, of which something is known.
 pub(crate) fn next_known(number: Descriptor) -> Option<Descriptor> {
-    let highest = HIGHEST.load(Ordering::Relaxed).cast_signed();
-    (number.max(0)..=highest).find(|number| {
+    (number.max(0)..=HIGHEST.load(Ordering::Relaxed)).find(|number| {
         word(*number).is_some_and(|word| word.load(Ordering::Acquire) & (LIFE - 1) != 0)
     })
 }
