@@ -175,6 +175,15 @@ impl Calls {
         !again || !self.begin_epoch()
     }
 
+    /// In a forked child: nobody sleeps here, and nothing of the child's has
+    /// been closed.
+    pub(super) fn forget(&self) {
+        self.bits.store(0, Ordering::Relaxed);
+        for sleepers in &self.sleepers {
+            sleepers.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// They have been woken.
     pub(super) fn calm(&self) {
         self.bits.fetch_and(!ROUSED, Ordering::SeqCst);

@@ -294,6 +294,7 @@ impl<P: Platform> Home<P> {
     pub(crate) fn evict(&self) -> bool {
         let Some(mut room) = self.room.try_lock() else { return false };
         room.tenant = room.tenant.wrapping_add(1);
+        self.calls.forget();
         if let Some(mut queue) = room.queue.take() {
             queue.port.disown();
         }
@@ -360,7 +361,8 @@ impl<P: Platform> Home<P> {
     }
 
     /// This call may have set the bell while its waiters were being woken; then
-    /// it wakes them again. No lock is held.
+    /// it wakes them again: with the lock, or the bell could be put to rest in
+    /// between.
     fn keep_roused(&self, tenant: u32, number: Descriptor) {
         if self.calls.is_roused()
             && let Ok(queue) = self.enter(tenant, number)

@@ -688,6 +688,41 @@ TEST(forked_child_that_closes_takes_nothing_from_its_parent)
 	CHECK_EQ(close(kq), 0);
 }
 
+static atomic_bool closed_enough;
+
+static void *
+close_dups(void *kq)
+{
+	while (!atomic_load(&closed_enough)) {
+		int copy = fcntl(*(int *)kq, F_DUPFD_CLOEXEC, 100);
+		CHECK(copy >= 0);
+		CHECK_EQ(kevent(copy, NULL, 0, NULL, 0, NULL), 0);
+		CHECK_EQ(close(copy), 0);
+	}
+	return NULL;
+}
+
+/* What another thread of the parent was closing at the fork is nobody's. */
+TEST(children_forked_in_the_middle_of_a_close_use_the_number)
+{
+	pthread_t thread;
+	int i, kq = new_queue();
+	NEEDS_PRELOAD();
+	NOT_UNDER_VALGRIND("it is a matter of time");
+	CHECK_EQ(pthread_create(&thread, NULL, close_dups, &kq), 0);
+	for (i = 0; i < 300; i++) {
+		IN_CHILD({
+			int copy, own = new_queue();
+			copy = fcntl(own, F_DUPFD_CLOEXEC, 100);
+			CHECK(copy >= 100);
+			CHANGE(copy, 1, EVFILT_USER, EV_ADD, 0, 0, NULL);
+		});
+	}
+	atomic_store(&closed_enough, true);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
 /* A handler that closes on top of whatever the library is about. */
 
 static int handler_fds[2], handler_other;

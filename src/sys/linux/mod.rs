@@ -74,6 +74,6 @@ pub(crate) use proc::own_descriptors;
 pub(crate) use signals::{in_forked_child, process_id};
 pub(crate) use syscall::{errno, print, set_errno, thread_id};
 pub(crate) use words::{
-    begin_closing, begin_queue, begin_watch, end_closing, end_life, end_queue, end_watch,
-    is_closed_queue, is_closing, is_told, life, next_known,
+    begin_closing, begin_queue, begin_watch, end_all_closing, end_closing, end_life, end_queue,
+    end_watch, is_closed_queue, is_closing, is_told, life, next_known,
 };

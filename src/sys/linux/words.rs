@@ -197,6 +197,18 @@ pub(crate) fn end_closing(number: Descriptor) {
     unset(number, CLOSING);
 }
 
+/// In a forked child: whoever was closing is not there to end it.
+pub(crate) fn end_all_closing() {
+    let mut number = 0;
+    while let Some(known) = next_known(number) {
+        if is_closing(known) {
+            end_closing(known);
+        }
+        let Some(next) = known.checked_add(1) else { return };
+        number = next;
+    }
+}
+
 pub(crate) fn is_closing(number: Descriptor) -> bool {
     word(number).is_some_and(|word| word.load(Ordering::Acquire) & CLOSING != 0)
 }
