@@ -14,7 +14,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::bell::{Ringing, Wake};
+use super::bell::Wake;
 use super::{Home, Queue};
 use crate::clock::Moment;
 use crate::filter;
@@ -29,7 +29,7 @@ impl<P: Platform> Home<P> {
         P::reclaim_own();
         let was_inside = sys::reclaim(&self.room, |room| {
             if let Some(queue) = &mut room.queue {
-                queue.mend();
+                queue.mend(me);
                 self.note(queue);
             }
         });
@@ -39,19 +39,20 @@ impl<P: Platform> Home<P> {
         // It may have been out to ring, and others wait until it is back.
         let mut room = self.room.lock();
         if let Some(queue) = room.queue.as_mut().filter(|queue| queue.ringing.is_out_for(me)) {
-            // If it did ring, this is once more.
-            let _ = queue.rung(false);
+            queue.ringing.doubt(me);
             let _ = queue.settle(Wake::All);
         }
     }
 }
 
 impl<P: Platform> Queue<P> {
-    fn mend(&mut self) {
+    /// What the thread of this mark has left half done.
+    pub(super) fn mend(&mut self, thread: u32) {
         self.table.mend();
         self.ready.clear();
         self.alarms.clear();
-        self.ringing = Ringing::new();
+        // Another thread may be out to ring, and is to find itself expected.
+        self.ringing.doubt(thread);
         self.careful = 0;
         for slot in 0..self.table.slots() as Slot {
             let Some(knote) = self.table.get(slot) else { continue };
@@ -66,8 +67,9 @@ impl<P: Platform> Queue<P> {
         // Both are set anew, whatever they were. If that fails the number is
         // another by now, and the next call by a good one does it.
         self.alarm = Some(Moment(0));
-        let bell = if self.roused { Bell::Hold } else { Bell::Rest };
-        let _ = self.port.bell(bell);
+        if self.roused {
+            let _ = self.port.bell(Bell::Hold);
+        }
         let _ = self.settle(Wake::All);
     }
 }
