@@ -10,6 +10,19 @@ pub(crate) use core::sync::atomic::{
 };
 pub(crate) use std::sync::OnceLock;
 
+/// Pointers that lead nowhere yet, as the value of a static.
+pub(crate) const fn nulls<T, const N: usize>() -> [AtomicPtr<T>; N] {
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; N]
+}
+
+/// Statics of atomics. A model checker's begin anew with each run.
+macro_rules! statics {
+    ($($(#[$note:meta])* static $name:ident: $type:ty = $value:expr;)*) => {
+        $($(#[$note])* static $name: $type = $value;)*
+    };
+}
+pub(crate) use statics;
+
 /// Makes a function `const`, as the values of statics need it. A model
 /// checker's atomics are made at run time, and its macro leaves `const` out.
 macro_rules! const_fn {

@@ -2,25 +2,15 @@
 
 use core::ffi::{c_int, c_void};
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::{errno, real, set_errno};
 
 /// What a library attaches; `src/sys/linux/preload.rs` says what it means.
-#[derive(Debug)]
-#[repr(C)]
-pub struct Table {
-    size: usize,
-    words: *const AtomicU64,
-    count: usize,
-    mask: u64,
-    closing: extern "C" fn(c_int, c_int, c_int) -> c_int,
-    closed: extern "C" fn(c_int),
-    next: extern "C" fn(c_int) -> c_int,
-    action: extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int,
-    leave: extern "C" fn(c_int) -> u64,
-    stay: extern "C" fn(u64, c_int),
-}
+#[path = "../../src/sys/linux/preload_table.rs"]
+mod layout;
+
+pub use layout::Table;
 
 /// One library as a rule; more where plugins bring an archive each. Those that
 /// find no place do without.

@@ -4,10 +4,11 @@
 //! entries are read and written one at a time through the raw pointers, and a
 //! change is read before any entry that could lie over it is written.
 
-use crate::clock::Patience;
+use crate::clock::{Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::event::{Kevent, Kevent64};
 use crate::queue::Caller;
+use crate::sys::{Native, Platform};
 use core::ffi::c_int;
 
 /// The form that entries have in the caller's memory.
@@ -198,11 +199,21 @@ impl<E: Wire> Caller for Lists<E> {
     fn patience(&mut self) -> Result<Patience> {
         match self.patience {
             Some(patience) => Ok(patience),
-            None => Ok(*self.patience.insert(super::patience(self.timeout)?)),
+            None => Ok(*self.patience.insert(patience(self.timeout)?)),
         }
     }
 
     fn command(&mut self, change: &Kevent) -> Result<Option<Kevent>> {
         super::library::command(change)
     }
+}
+
+/// A timeout as a moment from now.
+fn patience(timeout: Timeout) -> Result<Patience> {
+    let Timeout::Of { sec, nsec } = timeout else { return Ok(Patience::Forever) };
+    Ok(match Span::from_timespec(sec, nsec)? {
+        None => Patience::Forever,
+        Some(Span::ZERO) => Patience::Poll,
+        Some(span) => Patience::Until(Native::now().after(span)),
+    })
 }

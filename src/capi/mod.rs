@@ -13,13 +13,12 @@ mod library;
 mod log;
 mod trace;
 
-use crate::clock::{Patience, Span};
+use crate::clock::Patience;
 use crate::errno::{Errno, Result};
 use crate::event::{
     KEVENT_FLAG_ERROR_EVENTS, KEVENT_FLAG_IMMEDIATE, KQUEUE_CLOEXEC, Kevent, Kevent64,
 };
 use crate::queue::{self, Caller, Stop};
-use crate::sys::{Native, Platform};
 use crate::{registry, sys};
 use caller::{Lists, Timeout, Wire};
 use core::ffi::{c_int, c_uint};
@@ -178,7 +177,7 @@ fn call<E: Wire>(kq: c_int, name: &'static str, mut lists: Lists<E>) -> Result<c
         let life = sys::life(kq);
         let mut found = registry::find(kq)?;
         loop {
-            match queue::kevent(found.home, found.tenant, kq, lists, registry::astray) {
+            match queue::kevent::call(found.home, found.tenant, kq, lists, registry::astray) {
                 // As many as there is room for, which was counted by an int.
                 Ok(entries) => return Ok(c_int::try_from(entries).unwrap_or(c_int::MAX)),
                 Err(Stop::Failed(error)) => return Err(error),
@@ -233,14 +232,4 @@ fn from_c(run: impl FnOnce() -> Result<c_int>) -> c_int {
             -1
         }
     }
-}
-
-/// A timeout as a moment from now.
-fn patience(timeout: Timeout) -> Result<Patience> {
-    let Timeout::Of { sec, nsec } = timeout else { return Ok(Patience::Forever) };
-    Ok(match Span::from_timespec(sec, nsec)? {
-        None => Patience::Forever,
-        Some(Span::ZERO) => Patience::Poll,
-        Some(span) => Patience::Until(Native::now().after(span)),
-    })
 }

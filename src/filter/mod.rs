@@ -1,4 +1,4 @@
-//! What a filter is, and the one table of those there are.
+//! What a filter is.
 //!
 //! A filter gives a knote its meaning through four verbs, the kernel's own:
 //! *attach* when the knote is made, *touch* when a change meets a knote that is
@@ -7,13 +7,14 @@
 //! platform; the order of things, the lists and the flags common to all are
 //! the queue's.
 //!
-//! To add a filter, write a file here and its line in [`find`].
+//! To add a filter, write a file here and its line in [`list::find`].
 
 #![forbid(unsafe_code)]
 
 mod descriptor;
 mod except;
 mod fs;
+pub(crate) mod list;
 mod procdesc;
 mod process;
 mod read;
@@ -25,11 +26,7 @@ mod write;
 
 use crate::clock::{Moment, Span};
 use crate::errno::{Errno, Result};
-use crate::event::{
-    EVFILT_AIO, EVFILT_EMPTY, EVFILT_EXCEPT, EVFILT_FS, EVFILT_LIO, EVFILT_NETDEV, EVFILT_PROC,
-    EVFILT_PROCDESC, EVFILT_READ, EVFILT_SIGNAL, EVFILT_TIMER, EVFILT_USER, EVFILT_VNODE,
-    EVFILT_WRITE, Kevent,
-};
+use crate::event::Kevent;
 use crate::knote::Knote;
 use crate::knote::table::Key;
 use crate::sys::{Deed, Descriptor, Platform, Readiness, Token};
@@ -164,27 +161,6 @@ pub(crate) trait Filter<P: Platform>: Sync {
     /// that the platform must attend to it before a thread sleeps?
     fn is_careful(&self) -> bool {
         false
-    }
-}
-
-/// The table. A filter that is known but not there answers ENOSYS, a number
-/// that is no filter EINVAL.
-pub(crate) fn find<P: Platform>(filter: c_short) -> Result<&'static dyn Filter<P>> {
-    match filter {
-        EVFILT_READ => Ok(&read::READ),
-        EVFILT_WRITE => Ok(&write::WRITE),
-        EVFILT_EXCEPT => Ok(&except::EXCEPT),
-        EVFILT_FS => Ok(&fs::Fs),
-        EVFILT_SIGNAL => Ok(&signal::Signal),
-        EVFILT_TIMER => Ok(&timer::Timer),
-        EVFILT_USER => Ok(&user::User),
-        EVFILT_VNODE => Ok(&vnode::Vnode),
-        EVFILT_PROC => Ok(&process::Proc),
-        EVFILT_PROCDESC => Ok(&procdesc::Procdesc),
-        // Natively a kevent() with it is refused so, too.
-        EVFILT_AIO => Err(Errno::ENXIO),
-        EVFILT_NETDEV | EVFILT_LIO | EVFILT_EMPTY => Err(Errno::ENOSYS),
-        _ => Err(Errno::EINVAL),
     }
 }
 

@@ -11,6 +11,7 @@ use super::{Body, Knote, Slot};
 use crate::errno::{Errno, Result};
 use crate::sys::Token;
 use core::ffi::c_short;
+use core::ops::Range;
 
 /// No slot.
 const NONE: Slot = Slot::MAX;
@@ -53,9 +54,10 @@ impl Table {
         }
     }
 
-    /// How many slots there are, free ones included.
-    pub(crate) fn slots(&self) -> usize {
-        self.places.len()
+    /// Every slot there is at this moment, free ones included: to walk through
+    /// all knotes while some of them go.
+    pub(crate) fn slots(&self) -> Range<Slot> {
+        0..self.places.len() as Slot
     }
 
     pub(crate) fn get(&self, slot: Slot) -> Option<&Knote> {

@@ -143,7 +143,7 @@ impl<P: Platform> Queue<P> {
         if has(EV_ENABLE | EV_DISABLE) {
             return Err(Errno::EINVAL);
         }
-        let filter = filter::find::<P>(change.filter)?;
+        let filter = filter::list::find::<P>(change.filter)?;
         if has(EV_ADD | EV_KEEPUDATA) {
             return Err(Errno::EINVAL);
         }
@@ -234,7 +234,7 @@ impl<P: Platform> Queue<P> {
 
     /// Attaches a new knote and makes the room it may need later.
     pub(super) fn furnish(&mut self, filter: &dyn Filter<P>, slot: Slot) -> Result<()> {
-        self.ready.reserve(self.table.slots())?;
+        self.ready.reserve(self.table.slots().len())?;
         let token = self.table.token(slot);
         let Some(knote) = self.table.get_mut(slot) else { return Err(Errno::ENOENT) };
         filter.attach(knote, &mut self.port, token)?;
@@ -289,7 +289,7 @@ impl<P: Platform> Queue<P> {
     pub(super) fn delete(&mut self, slot: Slot) -> Result<()> {
         let token = self.table.token(slot);
         let Some(knote) = self.table.get(slot) else { return Err(Errno::ENOENT) };
-        let detached = filter::find::<P>(knote.filter)
+        let detached = filter::list::find::<P>(knote.filter)
             .and_then(|filter| filter.detach(knote, &mut self.port, token));
         match detached {
             Ok(()) => self.forget(slot),
@@ -312,7 +312,7 @@ impl<P: Platform> Queue<P> {
     pub(super) fn forget(&mut self, slot: Slot) {
         let token = self.table.token(slot);
         let Some(knote) = self.table.get(slot) else { return };
-        let Ok(filter) = filter::find::<P>(knote.filter) else { return };
+        let Ok(filter) = filter::list::find::<P>(knote.filter) else { return };
         filter.release(knote, &mut self.port, token);
         self.careful -= u32::from(filter.is_careful());
         self.gone = self.gone.wrapping_add(1);

@@ -420,7 +420,7 @@ impl<P: Platform> Queue<P> {
         if knote.is_disabled() || knote.scan == self.scan {
             return;
         }
-        let Ok(filter) = filter::find::<P>(knote.filter) else { return };
+        let Ok(filter) = filter::list::find::<P>(knote.filter) else { return };
         let report = match filter.event(knote, &mut self.port, seen) {
             Ok(Outcome::Fire(report)) => report,
             Ok(_) if knote.is_forced() => Report::default(),

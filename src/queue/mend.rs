@@ -18,7 +18,6 @@ use super::bell::Wake;
 use super::{Home, Queue};
 use crate::clock::Moment;
 use crate::filter;
-use crate::knote::Slot;
 use crate::sys::{self, Bell, Descriptor, Platform};
 
 impl<P: Platform> Home<P> {
@@ -63,9 +62,9 @@ impl<P: Platform> Queue<P> {
         // Another thread may be out to ring, and is to find itself expected.
         self.ringing.doubt(thread);
         self.careful = 0;
-        for slot in 0..self.table.slots() as Slot {
+        for slot in self.table.slots() {
             let Some(knote) = self.table.get(slot) else { continue };
-            let Ok(filter) = filter::find::<P>(knote.filter) else { continue };
+            let Ok(filter) = filter::list::find::<P>(knote.filter) else { continue };
             self.careful += u32::from(filter.is_careful());
             // What the poller was told, and what stands here, are two steps; and
             // one that it disarmed when it told has no other sign of that. None of

@@ -1,6 +1,7 @@
 //! The queue: knotes, the lists they stand on, and the life of a call.
 //!
-//! A call applies its changes ([`apply`]), then collects events ([`collect`]).
+//! A call ([`kevent`]) applies its changes ([`apply`]), then collects events
+//! ([`collect`]).
 //! One lock guards a queue; it is held for a batch of changes, and for handing
 //! over what a wait has found, never while a thread is parked.
 //!
@@ -17,6 +18,7 @@ mod apply;
 mod bell;
 mod calls;
 mod collect;
+pub(crate) mod kevent;
 mod mend;
 mod renew;
 #[cfg(test)]
@@ -210,8 +212,8 @@ impl<P: Platform> Queue<P> {
 
     /// Many numbers have been closed.
     fn lose_all(&mut self) {
-        for slot in 0..self.table.slots() {
-            self.bury(slot as Slot);
+        for slot in self.table.slots() {
+            self.bury(slot);
         }
     }
 
@@ -411,53 +413,3 @@ fn ring<P: Platform>(
 /// What to do with what a wait has found, and how much it was, when its number
 /// turns out to be another queue's by now.
 pub(crate) type Astray<P> = fn(Descriptor, &mut <P as Platform>::Found, usize);
-
-/// A call of kevent() on the queue that lives here as `tenant` and is known to
-/// the caller by `number`. A thread may leave it wherever it is, by a longjmp
-/// out of a signal handler: the queue is mended then.
-pub(crate) fn kevent<P: Platform, C: Caller>(
-    home: &Home<P>,
-    tenant: u32,
-    number: Descriptor,
-    caller: &mut C,
-    astray: Astray<P>,
-) -> core::result::Result<usize, Stop> {
-    P::unless_left(
-        &mut (home, number, AtomicBool::new(false), caller),
-        |(home, number, laden, _)| home.left(*number, laden.load(Ordering::Relaxed)),
-        |(home, _, laden, caller)| {
-            let done = apply_and_collect(home, tenant, number, *caller, astray, laden);
-            home.keep_roused(tenant, number);
-            done
-        },
-    )
-}
-
-fn apply_and_collect<P: Platform, C: Caller>(
-    home: &Home<P>,
-    tenant: u32,
-    number: Descriptor,
-    caller: &mut C,
-    astray: Astray<P>,
-    laden: &AtomicBool,
-) -> core::result::Result<usize, Stop> {
-    // The common call has no changes, and makes straight for the wait.
-    let changed = match caller.next_change() {
-        None if caller.collects() => None,
-        first => {
-            if caller.collects() {
-                P::cancellation_point();
-            }
-            match apply::all(home, tenant, number, caller, first)? {
-                apply::Next::Return(entries) => return Ok(entries),
-                apply::Next::Collect(applied) => Some(applied),
-            }
-        }
-    };
-    let collected = collect::events(home, tenant, number, caller, astray, laden, changed);
-    if collected.is_err() && changed.is_some_and(|applied| applied.expedite) {
-        // This call was to look at the list next, so nobody was told of it.
-        home.enter(tenant, number)?.settle(Wake::All)?;
-    }
-    collected
-}

@@ -42,7 +42,7 @@ impl<P: Platform> Queue<P> {
 
     /// Is it time to be rid of the ghosts?
     pub(super) fn is_haunted(&self) -> bool {
-        self.haunts > BEARABLE + self.table.slots()
+        self.haunts > BEARABLE + self.table.slots().len()
     }
 
     /// Has this queue a watch on another one, by one of these numbers?
@@ -76,7 +76,7 @@ impl<P: Platform> Queue<P> {
             let token = self.table.token(slot);
             let Some(knote) = self.table.get_mut(slot) else { continue };
             let Some(source) = knote.body.source() else { continue };
-            let Ok(filter) = filter::find::<P>(knote.filter) else { continue };
+            let Ok(filter) = filter::list::find::<P>(knote.filter) else { continue };
             if self.port.verify(*number, &source) == Err(Errno::ENOENT) {
                 // There was room for it a moment ago. If there is none now, the
                 // next change of the knote finds that it has gone.
@@ -95,10 +95,10 @@ impl<P: Platform> Queue<P> {
             return Err(Errno::EAGAIN);
         }
         let mut renewal = self.port.prepare_renewal()?;
-        for slot in 0..self.table.slots() as Slot {
+        for slot in self.table.slots() {
             let token = self.table.token(slot);
             let Some(knote) = self.table.get(slot) else { continue };
-            let carried = filter::find::<P>(knote.filter)
+            let carried = filter::list::find::<P>(knote.filter)
                 .and_then(|filter| filter.carry(knote, &mut self.port, &mut renewal, token));
             match carried {
                 Ok(()) => {}

@@ -100,14 +100,15 @@ impl Rig {
     ) -> core::result::Result<Vec<Kevent>, Stop> {
         let changes = changes.iter().copied().collect();
         let mut call = Call { changes, room, entries: Vec::new(), changed: false, patience };
-        let mut result = kevent(&self.home, self.tenant, self.number, &mut call, |_, _, _| ());
+        let mut result =
+            kevent::call(&self.home, self.tenant, self.number, &mut call, |_, _, _| ());
         while result == Err(Stop::Haunted) {
             // As the interface does it.
             let renewed = self.home.visit(|queue| queue.renew(&[self.number])).unwrap();
             if renewed.is_err() && patience == Ok(Patience::Poll) {
                 return Ok(Vec::new());
             }
-            result = kevent(&self.home, self.tenant, self.number, &mut call, |_, _, _| ());
+            result = kevent::call(&self.home, self.tenant, self.number, &mut call, |_, _, _| ());
         }
         result.map(|count| {
             call.entries.truncate(count);

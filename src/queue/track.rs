@@ -20,7 +20,7 @@ impl<P: Platform> Queue<P> {
             self.track(token, child);
         }
         let Some(knote) = self.table.get_mut(slot) else { return };
-        let Ok(filter) = filter::find::<P>(knote.filter) else { return };
+        let Ok(filter) = filter::list::find::<P>(knote.filter) else { return };
         match filter.note(knote, &mut self.port, news) {
             Ok(Noted::Fires) if !knote.is_disabled() => self.ready.push(slot),
             Ok(Noted::Fires | Noted::Nothing) => {}
@@ -44,7 +44,7 @@ impl<P: Platform> Queue<P> {
     /// done is learnt, and then the end is noted.
     pub(super) fn catch_up(&mut self, token: Token) {
         let Some(knote) = self.table.get(token.slot) else { return };
-        let ended = filter::find::<P>(knote.filter)
+        let ended = filter::list::find::<P>(knote.filter)
             .is_ok_and(|filter| filter.has_just_ended(knote, &mut self.port));
         if ended {
             self.learn_deeds();
@@ -84,7 +84,7 @@ impl<P: Platform> Queue<P> {
                 _ => Ok(()),
             };
         }
-        let filter = filter::find::<P>(EVFILT_PROC)?;
+        let filter = filter::list::find::<P>(EVFILT_PROC)?;
         let mut knote = Knote::new(&Kevent {
             ident,
             filter: EVFILT_PROC,

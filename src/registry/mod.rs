@@ -24,7 +24,7 @@ use crate::errno::{Errno, Result};
 use crate::queue::{Home, Queue};
 use crate::sync::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use crate::sys::{self, Descriptor, DescriptorState, Mutex, Native, PerProcess, Platform};
-use numbers::{Entry, Numbers};
+use numbers::{Entry, Numbers, leak};
 use std::sync::OnceLock;
 
 static REGISTRY: PerProcess<Registry<Native>> = PerProcess::new();
@@ -572,6 +572,12 @@ impl<P: Platform> Registry<P> {
     /// inherited, and begins anew. `false`: a thread that the child does not
     /// have was changing the registry at the fork, and it is as it was left. A
     /// home that such a thread had locked is never used again.
+    ///
+    /// Nobody else looks at it meanwhile. The platform gives what was inherited
+    /// to one thread; the others, those that close something included, find no
+    /// registry until this one is published, with all that is done here, or
+    /// another. What it holds is whole if the roster's lock is free, and a queue
+    /// if its home's is: whoever had been changing them would have it still.
     fn renew(&'static self) -> bool {
         let Some(mut roster) = self.roster.try_lock() else { return false };
         self.owner.store(sys::process_id(), Ordering::Relaxed);
@@ -598,12 +604,4 @@ fn place(home: u32) -> (usize, usize) {
     let shifted = home + FIRST_CHUNK;
     let chunk = shifted.ilog2() - FIRST_CHUNK.ilog2();
     (chunk as usize, (shifted - (FIRST_CHUNK << chunk)) as usize)
-}
-
-/// Makes a slice that lives for ever; ENOMEM instead of an abort.
-fn leak<T>(count: usize, fill: impl FnMut() -> T) -> Result<&'static [T]> {
-    let mut items = Vec::new();
-    items.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
-    items.resize_with(count, fill);
-    Ok(items.leak())
 }

@@ -122,8 +122,16 @@ fn grow<T>(cell: &OnceLock<&'static [T]>, fill: impl FnMut() -> T) -> Result<&'s
     if let Some(level) = cell.get() {
         return Ok(level);
     }
-    let level = super::leak(FAN, fill)?;
+    let level = leak(FAN, fill)?;
     Ok(cell.get_or_init(|| level))
+}
+
+/// Makes a slice that lives for ever; ENOMEM instead of an abort.
+pub(super) fn leak<T>(count: usize, fill: impl FnMut() -> T) -> Result<&'static [T]> {
+    let mut items = Vec::new();
+    items.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+    items.resize_with(count, fill);
+    Ok(items.leak())
 }
 
 #[cfg(test)]

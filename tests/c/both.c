@@ -3,27 +3,17 @@
 
 #include <sys/eventfd.h>
 
-#define R_UDATA UDATA(0x1111)
+/* READ_ADD's. */
+#define R_UDATA UDATA(3)
 #define W_UDATA UDATA(0x2222)
 
-#define ADD_READ(kq, fd, flags)                                               \
-	CHANGE(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), 0, 0,      \
-	    R_UDATA)
 #define ADD_WRITE(kq, fd, flags)                                              \
 	CHANGE(kq, (uintptr_t)(fd), EVFILT_WRITE, EV_ADD | (flags), 0, 0,     \
 	    W_UDATA)
 #define DELETE(kq, fd, filter)                                                \
 	CHANGE(kq, (uintptr_t)(fd), filter, EV_DELETE, 0, 0, NULL)
-#define EXPECT_READ(kq, fd, flags, fflags, data)                              \
-	EXPECT(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), fflags,    \
-	    data, R_UDATA)
 #define EXPECT_WRITE(kq, fd, flags)                                           \
 	check_write_at(__FILE__, __LINE__, next_event(kq), fd, flags)
-#define EXPECT_QUIET(kq)                                                      \
-	do {                                                                  \
-		expect_none(kq);                                              \
-		CHECK(!readable(kq));                                         \
-	} while (0)
 
 static void
 check_write_at(const char *file, int line, struct kevent k, int fd,
@@ -66,10 +56,10 @@ static void
 add_both(int kq, int fd, unsigned rflags, unsigned wflags, enum order order)
 {
 	if (order == READ_FIRST)
-		ADD_READ(kq, fd, rflags);
+		READ_ADD(kq, fd, rflags);
 	ADD_WRITE(kq, fd, wflags);
 	if (order == WRITE_FIRST)
-		ADD_READ(kq, fd, rflags);
+		READ_ADD(kq, fd, rflags);
 }
 
 /* Runs a case with the filters added in either order. */
@@ -288,7 +278,7 @@ IN_BOTH_ORDERS(deleting_read_leaves_write)
 	take(fds[1], queued);
 	EXPECT_WRITE(kq, fds[0], EV_CLEAR);
 	EXPECT_QUIET(kq);
-	ADD_READ(kq, fds[0], 0);
+	READ_ADD(kq, fds[0], 0);
 	EXPECT_READ(kq, fds[0], 0, 0, 5);
 	take(fds[0], 5);
 	EXPECT_QUIET(kq);
@@ -340,7 +330,7 @@ deletes_and_adds_in_turn(pair_fn make)
 		EXPECT_BOTH(kq, fds[0], 0, 7, 0);
 		DELETE(kq, fds[0], EVFILT_READ);
 		EXPECT_WRITE(kq, fds[0], 0);
-		ADD_READ(kq, fds[0], 0);
+		READ_ADD(kq, fds[0], 0);
 		EXPECT_BOTH(kq, fds[0], 0, 7, 0);
 		DELETE(kq, fds[0], EVFILT_WRITE);
 		EXPECT_READ(kq, fds[0], 0, 0, 7);
@@ -348,7 +338,7 @@ deletes_and_adds_in_turn(pair_fn make)
 			DELETE(kq, fds[0], EVFILT_READ);
 			EXPECT_QUIET(kq);
 			ADD_WRITE(kq, fds[0], 0);
-			ADD_READ(kq, fds[0], 0);
+			READ_ADD(kq, fds[0], 0);
 		} else
 			ADD_WRITE(kq, fds[0], 0);
 	}
@@ -407,7 +397,7 @@ IN_BOTH_ORDERS(a_reused_number_gets_only_what_it_asked_for)
 	put(next[1], 2);
 	EXPECT_QUIET(kq);
 	if (order == READ_FIRST) {
-		ADD_READ(kq, fds[0], 0);
+		READ_ADD(kq, fds[0], 0);
 		EXPECT_READ(kq, fds[0], 0, 0, 2);
 		EXPECT_READ(kq, fds[0], 0, 0, 2);
 		CHECK_FAILS(change(kq, (uintptr_t)fds[0], EVFILT_WRITE,
@@ -535,7 +525,7 @@ disable_and_enable_in_turn(pair_fn make)
 {
 	int fds[2], i, kq = new_queue();
 	make(fds);
-	ADD_READ(kq, fds[0], 0);
+	READ_ADD(kq, fds[0], 0);
 	ADD_WRITE(kq, fds[0], EV_DISABLE);
 	for (i = 0; i < 200; i++) {
 		EXPECT_QUIET(kq);

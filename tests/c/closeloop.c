@@ -397,23 +397,6 @@ play_fs(struct scene *s)
 	try_all(s, 0, EVFILT_FS, 0, 0);
 }
 
-/* The private numbers, lowest first. */
-static int
-private_numbers(int numbers[], int most)
-{
-	static char text[65536];
-	char *word, *rest;
-	int n = 0;
-	open_descriptors(text, sizeof text);
-	for (word = strtok_r(text, " ", &rest); word != NULL;
-	    word = strtok_r(NULL, " ", &rest))
-		if (atoi(word) >= PRIVATE_FLOOR) {
-			CHECK(n < most);
-			numbers[n++] = atoi(word);
-		}
-	return n;
-}
-
 static void
 scene_start(struct scene *s)
 {

@@ -16,7 +16,9 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,6 +119,12 @@ has_preload(void)
 			SKIP("no limit with the preload library");            \
 	} while (0)
 
+#define NEEDS_PRELOAD()                                                       \
+	do {                                                                  \
+		if (!has_preload())                                           \
+			SKIP("for the preload library");                      \
+	} while (0)
+
 __attribute__((unused)) static const struct timespec no_wait = {0, 0};
 
 __attribute__((unused)) static struct timespec
@@ -193,6 +201,24 @@ expect_none_at(const char *file, int line, int kq)
 	exit(1);
 }
 #define expect_none(kq) expect_none_at(__FILE__, __LINE__, kq)
+
+/* Is the descriptor readable at this moment? */
+__attribute__((unused)) static bool
+readable(int fd)
+{
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+	int n = poll(&pfd, 1, 0);
+	CHECK(n >= 0);
+	CHECK((pfd.revents & POLLNVAL) == 0);
+	return n == 1;
+}
+
+/* Silent, and poll() on the queue agrees. */
+#define EXPECT_QUIET(kq)                                                      \
+	do {                                                                  \
+		expect_none(kq);                                              \
+		CHECK(!readable(kq));                                         \
+	} while (0)
 
 /* Compares every field; flags is compared whole. */
 __attribute__((unused)) static void

@@ -52,19 +52,6 @@ delivered(int peer)
 		WAIT_FOR(ioctl(peer, SIOCOUTQ, &unsent) == 0 && unsent == 0);
 }
 
-/* Nothing to collect, and poll() on the queue says so too. */
-static void
-silent_at(const char *file, int line, int kq)
-{
-	expect_none_at(file, line, kq);
-	if (readable(kq)) {
-		fprintf(stderr, "%s:%d: readable without an event\n", file,
-		    line);
-		exit(1);
-	}
-}
-#define SILENT(kq) silent_at(__FILE__, __LINE__, kq)
-
 static void
 watch(int kq, int fd, unsigned flags)
 {
@@ -101,17 +88,17 @@ byte_fires_until_it_is_read(pair_fn *pair)
 	int pfd[2], kq = new_queue();
 	urgent_pair(pair, pfd);
 	watch(kq, pfd[0], 0);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	arrives(pfd[0], pfd[1]);
 	CHECK(readable(kq));
 	URGENT(kq, pfd[0], 0);
 	URGENT(kq, pfd[0], 0);
 	take_urgent(pfd[0]);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	arrives(pfd[0], pfd[1]);
 	URGENT(kq, pfd[0], 0);
 	close_pair(pfd);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	CHECK_EQ(close(kq), 0);
 }
 ON_STREAMS(byte_fires_until_it_is_read)
@@ -126,7 +113,7 @@ byte_that_is_there_already_fires(pair_fn *pair)
 	CHECK(readable(kq));
 	URGENT(kq, pfd[0], 0);
 	CHANGE(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_DELETE, 0, 0, NULL);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	CHECK_FAILS(change(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_DELETE, 0,
 	    0, NULL), ENOENT);
 	close_pair(pfd);
@@ -142,13 +129,13 @@ ordinary_data_is_silent(pair_fn *pair)
 	watch(kq, pfd[0], 0);
 	put(pfd[1], 10);
 	wait_poll(pfd[0], POLLIN);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	/* Of another knote with EV_CLEAR the same. */
 	CHANGE(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_DELETE, 0, 0, NULL);
 	watch(kq, pfd[0], EV_CLEAR);
 	put(pfd[1], 10);
 	delivered(pfd[1]);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	waits_asleep(kq);
 	close_pair(pfd);
 	CHECK_EQ(close(kq), 0);
@@ -174,9 +161,9 @@ TEST(tcp_data_is_what_can_be_read_before_the_byte)
 	EXPECT(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_ADD, NOTE_OOB, 0,
 	    UDATA(7));
 	take_urgent(pfd[0]);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	take(pfd[0], 3);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	close_pair(pfd);
 	CHECK_EQ(close(kq), 0);
 }
@@ -192,7 +179,7 @@ TEST(tcp_byte_that_is_read_past_is_over)
 	/* Ordinary reads leave the byte out, and with it behind them it is
 	 * lost. */
 	take(pfd[0], 3);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	close_pair(pfd);
 	CHECK_EQ(close(kq), 0);
 }
@@ -213,7 +200,7 @@ TEST(tcp_byte_in_the_stream_fires_until_the_read_goes_past_it)
 	EXPECT(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_ADD, NOTE_OOB, 5,
 	    UDATA(7));
 	take(pfd[0], 1);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	CHECK_EQ(unread(pfd[0]), 4);
 	close_pair(pfd);
 	CHECK_EQ(close(kq), 0);
@@ -233,7 +220,7 @@ second_byte_takes_the_place_of_the_first(pair_fn *pair)
 	WAIT_FOR(recv(pfd[0], &c, 1, MSG_OOB | MSG_PEEK) == 1 && c == '?');
 	URGENT(kq, pfd[0], 0);
 	CHECK_EQ(recv(pfd[0], &c, 1, MSG_OOB), 1);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	close_pair(pfd);
 	CHECK_EQ(close(kq), 0);
 }
@@ -247,7 +234,7 @@ without_the_note_the_byte_is_silent(pair_fn *pair)
 	CHANGE(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_ADD, 0, 0, UDATA(7));
 	arrives(pfd[0], pfd[1]);
 	expect_none(kq);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	waits_asleep(kq);
 	/* A change replaces what is wanted. */
 	watch(kq, pfd[0], 0);
@@ -255,7 +242,7 @@ without_the_note_the_byte_is_silent(pair_fn *pair)
 	CHANGE(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_ENABLE, 0, 0,
 	    UDATA(7));
 	expect_none(kq);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	CHANGE(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, 0, NOTE_OOB, 0, UDATA(7));
 	URGENT(kq, pfd[0], 0);
 	close_pair(pfd);
@@ -271,15 +258,15 @@ other_notes_are_ignored(pair_fn *pair)
 	/* Bits that mean something to READ among them, and its mark of 0. */
 	CHANGE(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_ADD, ~(unsigned)NOTE_OOB,
 	    0, UDATA(7));
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	arrives(pfd[0], pfd[1]);
 	expect_none(kq);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	CHANGE(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_ADD, ~0U, 100,
 	    UDATA(7));
 	URGENT(kq, pfd[0], 0);
 	take_urgent(pfd[0]);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	close_pair(pfd);
 	CHECK_EQ(close(kq), 0);
 }
@@ -302,7 +289,7 @@ half_close_is_eof_whatever_is_wanted(pair_fn *pair)
 	EXPECT(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_ADD | EV_EOF, 0, 0,
 	    UDATA(7));
 	close_pair(pfd);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	CHECK_EQ(close(kq), 0);
 }
 ON_STREAMS(half_close_is_eof_whatever_is_wanted)
@@ -330,11 +317,11 @@ own_shutdown_of_reading_is_eof(pair_fn *pair)
 	int pfd[2], kq = new_queue();
 	pair(pfd);
 	watch(kq, pfd[0], EV_CLEAR);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	CHECK_EQ(shutdown(pfd[0], SHUT_RD), 0);
 	EXPECT(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT,
 	    EV_ADD | EV_CLEAR | EV_EOF, 0, 0, UDATA(7));
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	close_pair(pfd);
 	CHECK_EQ(close(kq), 0);
 }
@@ -353,7 +340,7 @@ TEST(tcp_reset_is_eof_with_the_error_and_leaves_it)
 	EXPECT(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_ADD | EV_EOF, 0, 0,
 	    UDATA(7));
 	CHECK_EQ(close(pfd[0]), 0);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	CHECK_EQ(close(kq), 0);
 }
 
@@ -364,18 +351,18 @@ TEST(tcp_unconnected_is_silent_and_works_once_connected)
 	CHECK(fd >= 0);
 	watch(kq, fd, 0);
 	expect_none(kq);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	waits_asleep(kq);
 	CHECK_EQ(connect_to(fd, listener), 0);
 	peer = accept(listener, NULL, NULL);
 	CHECK(peer >= 0);
 	expect_none(kq);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	arrives(fd, peer);
 	URGENT(kq, fd, 0);
 	URGENT(kq, fd, 0);
 	take_urgent(fd);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	CHECK_EQ(close(fd), 0);
 	CHECK_EQ(close(peer), 0);
 	CHECK_EQ(close(listener), 0);
@@ -400,10 +387,10 @@ TEST(tcp_listener_is_silent)
 {
 	int kq = new_queue(), listener = tcp_listener(4), client;
 	watch(kq, listener, 0);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	client = tcp_client(listener);
 	wait_poll(listener, POLLIN);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	CHECK_EQ(close(client), 0);
 	CHECK_EQ(close(listener), 0);
 	CHECK_EQ(close(kq), 0);
@@ -416,13 +403,13 @@ TEST(udp_is_silent_with_an_error_too)
 	watch(kq, pfd[0], 0);
 	put(pfd[1], 3);
 	wait_poll(pfd[0], POLLIN);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	CHECK_EQ(close(pfd[1]), 0);
 	/* Nobody there: an answer that says so becomes the socket's error. */
 	put(pfd[0], 1);
 	wait_poll(pfd[0], POLLERR);
 	expect_none(kq);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	waits_asleep(kq);
 	CHECK_EQ(so_error(pfd[0]), ECONNREFUSED);
 	CHECK_EQ(close(pfd[0]), 0);
@@ -437,25 +424,25 @@ clear_fires_once_a_change(pair_fn *pair)
 	watch(kq, pfd[0], EV_CLEAR);
 	arrives(pfd[0], pfd[1]);
 	URGENT(kq, pfd[0], EV_CLEAR);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	/* What arrives while the byte is there is a change: natively it is
 	 * told of too. */
 	put(pfd[1], 1);
 	wait_poll(pfd[0], POLLIN);
 	URGENT(kq, pfd[0], EV_CLEAR);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	/* A change of the knote looks afresh. */
 	CHANGE(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_ENABLE, NOTE_OOB, 0,
 	    UDATA(7));
 	URGENT(kq, pfd[0], EV_CLEAR);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	take_urgent(pfd[0]);
 	put(pfd[1], 1);
 	delivered(pfd[1]);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	arrives(pfd[0], pfd[1]);
 	URGENT(kq, pfd[0], EV_CLEAR);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	close_pair(pfd);
 	CHECK_EQ(close(kq), 0);
 }
@@ -469,7 +456,7 @@ oneshot_fires_once_and_is_gone(pair_fn *pair)
 	watch(kq, pfd[0], EV_ONESHOT);
 	arrives(pfd[0], pfd[1]);
 	URGENT(kq, pfd[0], EV_ONESHOT);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	CHECK_FAILS(change(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_DELETE, 0,
 	    0, NULL), ENOENT);
 	close_pair(pfd);
@@ -485,10 +472,10 @@ oneshot_whose_cause_went_stays(pair_fn *pair)
 	watch(kq, pfd[0], EV_ONESHOT);
 	arrives(pfd[0], pfd[1]);
 	take_urgent(pfd[0]);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	arrives(pfd[0], pfd[1]);
 	URGENT(kq, pfd[0], EV_ONESHOT);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	close_pair(pfd);
 	CHECK_EQ(close(kq), 0);
 }
@@ -502,15 +489,15 @@ dispatch_sleeps_until_enabled(pair_fn *pair)
 	watch(kq, pfd[0], EV_DISPATCH);
 	arrives(pfd[0], pfd[1]);
 	URGENT(kq, pfd[0], EV_DISPATCH);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	CHANGE(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_ENABLE, NOTE_OOB, 0,
 	    UDATA(7));
 	URGENT(kq, pfd[0], EV_DISPATCH);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	take_urgent(pfd[0]);
 	CHANGE(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_ENABLE, NOTE_OOB, 0,
 	    UDATA(7));
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	close_pair(pfd);
 	CHECK_EQ(close(kq), 0);
 }
@@ -523,7 +510,7 @@ disabled_is_silent_and_forgets_nothing(pair_fn *pair)
 	urgent_pair(pair, pfd);
 	watch(kq, pfd[0], EV_CLEAR | EV_DISABLE);
 	arrives(pfd[0], pfd[1]);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	CHANGE(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_ENABLE, NOTE_OOB, 0,
 	    UDATA(7));
 	URGENT(kq, pfd[0], EV_CLEAR);
@@ -532,7 +519,7 @@ disabled_is_silent_and_forgets_nothing(pair_fn *pair)
 	take_urgent(pfd[0]);
 	CHANGE(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_ENABLE, NOTE_OOB, 0,
 	    UDATA(7));
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	close_pair(pfd);
 	CHECK_EQ(close(kq), 0);
 }
@@ -548,7 +535,7 @@ wakes_a_sleeper(pair_fn *pair)
 	sleeper_start(&s, kq);
 	put_urgent(pfd[1]);
 	is_urgent_at(__FILE__, __LINE__, sleeper_join(&s), pfd[0], EV_CLEAR);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	close_pair(pfd);
 	CHECK_EQ(close(kq), 0);
 }
@@ -619,7 +606,7 @@ three_filters_of_one_socket_live_side_by_side(pair_fn *pair)
 				    EV_DELETE, 0, 0, NULL);
 				left &= ~(1u << -filter);
 			}
-			SILENT(kq);
+			EXPECT_QUIET(kq);
 			close_pair(pfd);
 		}
 	CHECK_EQ(close(kq), 0);
@@ -640,7 +627,7 @@ three_filters_keep_their_own_modes(pair_fn *pair)
 			    0, NULL);
 		}
 		CHECK_EQ(came(kq, pfd[0]), W);
-		SILENT(kq);
+		EXPECT_QUIET(kq);
 		put(pfd[1], 1);
 		wait_poll(pfd[0], POLLIN);
 		CHECK_EQ(came(kq, pfd[0]), R);
@@ -648,13 +635,13 @@ three_filters_keep_their_own_modes(pair_fn *pair)
 		CHECK_EQ(came(kq, pfd[0]), X);
 		CHECK_EQ(came(kq, pfd[0]), X);
 		take_urgent(pfd[0]);
-		SILENT(kq);
+		EXPECT_QUIET(kq);
 		CHANGE(kq, (uintptr_t)pfd[0], EVFILT_READ, EV_ENABLE, 0, 0,
 		    NULL);
 		CHECK_EQ(came(kq, pfd[0]), R);
-		SILENT(kq);
+		EXPECT_QUIET(kq);
 		close_pair(pfd);
-		SILENT(kq);
+		EXPECT_QUIET(kq);
 	}
 	CHECK_EQ(close(kq), 0);
 }
@@ -680,7 +667,7 @@ many_sockets_come_in_one_call(pair_fn *pair)
 		seen[k[i].ident] = 1;
 		CHECK_EQ(k[i].fflags, NOTE_OOB);
 	}
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	for (i = 0; i < PAIRS; i++)
 		close_pair(pfd[i]);
 	CHECK_EQ(close(kq), 0);
@@ -696,9 +683,9 @@ each_queue_is_told(pair_fn *pair)
 	watch(b, pfd[0], EV_CLEAR);
 	arrives(pfd[0], pfd[1]);
 	URGENT(a, pfd[0], EV_CLEAR);
-	SILENT(a);
+	EXPECT_QUIET(a);
 	URGENT(b, pfd[0], EV_CLEAR);
-	SILENT(b);
+	EXPECT_QUIET(b);
 	close_pair(pfd);
 	CHECK_EQ(close(a), 0);
 	CHECK_EQ(close(b), 0);
@@ -712,13 +699,13 @@ queue_with_one_can_be_watched(pair_fn *pair)
 	urgent_pair(pair, pfd);
 	watch(inner, pfd[0], 0);
 	CHANGE(outer, (uintptr_t)inner, EVFILT_READ, EV_ADD, 0, 0, NULL);
-	SILENT(outer);
+	EXPECT_QUIET(outer);
 	arrives(pfd[0], pfd[1]);
 	EXPECT(outer, (uintptr_t)inner, EVFILT_READ, EV_ADD, 0, 1, NULL);
 	URGENT(inner, pfd[0], 0);
 	take_urgent(pfd[0]);
-	SILENT(outer);
-	SILENT(inner);
+	EXPECT_QUIET(outer);
+	EXPECT_QUIET(inner);
 	close_pair(pfd);
 	CHECK_EQ(close(inner), 0);
 	CHECK_EQ(close(outer), 0);
@@ -735,7 +722,7 @@ closed_socket_takes_its_knote_along(pair_fn *pair)
 	arrives(pfd[0], pfd[1]);
 	CHECK(readable(kq));
 	CHECK_EQ(close(pfd[0]), 0);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	CHECK_FAILS(change(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_DELETE, 0,
 	    0, NULL), EBADF);
 	/* Another socket on the number starts clean. */
@@ -743,10 +730,10 @@ closed_socket_takes_its_knote_along(pair_fn *pair)
 	CHECK_FAILS(change(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_DELETE, 0,
 	    0, NULL), ENOENT);
 	arrives(other[0], other[1]);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	watch(kq, pfd[0], EV_CLEAR);
 	URGENT(kq, pfd[0], EV_CLEAR);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	close_pair(pfd);
 	close_pair(other);
 	CHECK_EQ(close(kq), 0);
@@ -764,9 +751,9 @@ reused_number_starts_clean(pair_fn *pair)
 	watch(kq, pfd[0], EV_ONESHOT);
 	arrives(pfd[0], pfd[1]);
 	CHECK_EQ(dup2(other[0], pfd[0]), pfd[0]);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	watch(kq, pfd[0], 0);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	arrives(other[0], other[1]);
 	URGENT(kq, pfd[0], 0);
 	URGENT(kq, pfd[0], 0);
@@ -788,7 +775,7 @@ closed_though_a_dup_lives_gives_no_event(pair_fn *pair)
 	CHECK_EQ(close(pfd[0]), 0);
 	expect_none(kq);
 	CHECK_EQ(close(copy), 0);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	CHECK_EQ(close(pfd[1]), 0);
 	CHECK_EQ(close(kq), 0);
 }
@@ -829,7 +816,7 @@ TEST(what_is_no_socket_is_einval)
 	/* Nothing was left of it: no descriptor, no knote. */
 	CHECK_FAILS(change(kq, (uintptr_t)pfd[0], EVFILT_EXCEPT, EV_DELETE, 0,
 	    0, NULL), ENOENT);
-	SILENT(kq);
+	EXPECT_QUIET(kq);
 	close_pair(pfd);
 	CHECK_EQ(close(other), 0);
 	CHECK_EQ(close(kq), 0);

@@ -79,19 +79,6 @@ family_end(struct family *f)
 	CHECK_EQ(close(f->kq), 0);
 }
 
-static int
-private_count(void)
-{
-	static char text[65536];
-	char *word, *rest;
-	int n = 0;
-	open_descriptors(text, sizeof text);
-	for (word = strtok_r(text, " ", &rest); word != NULL;
-	    word = strtok_r(NULL, " ", &rest))
-		n += atoi(word) >= PRIVATE_FLOOR;
-	return n;
-}
-
 static void
 has_no_queue(int kq)
 {
@@ -100,7 +87,7 @@ has_no_queue(int kq)
 	CHECK_FAILS(change(kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL),
 	    EBADF);
 	CHECK_FAILS(fcntl(kq, F_GETFD), EBADF);
-	CHECK_EQ(private_count(), 0);
+	CHECK_EQ(private_numbers(NULL, 0), 0);
 }
 
 static void
@@ -122,7 +109,7 @@ makes_queues(void)
 	CHECK_EQ(close(kq), 0);
 	CHECK_EQ(close(outer), 0);
 	libkqueue_drain_pending_close();
-	CHECK_EQ(private_count(), 0);
+	CHECK_EQ(private_numbers(NULL, 0), 0);
 }
 
 /* Ways to fork: the child's pid, 0 in the child, -1 if it cannot be had. */
@@ -265,6 +252,7 @@ gets_memory_back(fork_fn *way, bool by_kqueue)
 	size_t before = memory_in_use(), held;
 	int kqs[QUEUES], i, j;
 	NOT_UNDER_VALGRIND("valgrind's allocator does not count");
+	NOT_UNDER_THREAD_CHECKER("its allocator does not count");
 	for (i = 0; i < QUEUES; i++) {
 		kqs[i] = new_queue();
 		for (j = 0; j < KNOTES; j++)
@@ -275,13 +263,21 @@ gets_memory_back(fork_fn *way, bool by_kqueue)
 	CHECK(held > QUEUES * KNOTES * 16);
 	IN_CHILD_BY(way, {
 		struct kevent k;
+		int own = -1;
 		if (by_kqueue)
-			CHECK_EQ(close(new_queue()), 0);
+			own = new_queue();
 		else
 			CHECK_FAILS(kevent(kqs[0], NULL, 0, &k, 1, NULL),
 			    EBADF);
 		CHECK(memory_in_use() - before < held / 10);
-		CHECK_EQ(private_count(), by_kqueue ? 1 : 0);
+		CHECK_EQ(private_numbers(NULL, 0), by_kqueue ? 1 : 0);
+		if (by_kqueue) {
+			USER_ADD(own, 1, EV_CLEAR);
+			TRIGGER(own, 1);
+			EXPECT(own, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0,
+			    NULL);
+			CHECK_EQ(close(own), 0);
+		}
 	});
 	for (i = 0; i < QUEUES; i++)
 		CHECK_EQ(close(kqs[i]), 0);
@@ -609,12 +605,12 @@ TEST(without_clean_up_a_child_keeps_what_it_inherits)
 	struct family f;
 	int count;
 	family_start(&f);
-	count = private_count();
+	count = private_numbers(NULL, 0);
 	CHANGE(f.kq, 0, EVFILT_LIBKQUEUE, EV_ADD, NOTE_FORK_CLEANUP, 0, NULL);
 	IN_CHILD_BY(by_fork, {
 		struct kevent k;
 		CHECK(fcntl(f.kq, F_GETFD) >= 0);
-		CHECK_EQ(private_count(), count);
+		CHECK_EQ(private_numbers(NULL, 0), count);
 		CHECK_FAILS(kevent(f.kq, NULL, 0, &k, 1, NULL), EBADF);
 		CHECK(fcntl(f.kq, F_GETFD) >= 0);
 		makes_queues();

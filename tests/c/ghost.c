@@ -14,17 +14,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#define READ_ADD(kq, fd, flags)                                               \
-	CHANGE(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), 0, 0,      \
-	    UDATA(3))
-#define EXPECT_READ(kq, fd, flags, data)                                      \
-	EXPECT(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), 0, data,   \
-	    UDATA(3))
-#define EXPECT_QUIET(kq)                                                      \
-	do {                                                                  \
-		expect_none(kq);                                              \
-		CHECK(!readable(kq));                                         \
-	} while (0)
 
 /* What is there now; filter 0 stands for nothing. */
 static struct kevent
@@ -227,7 +216,7 @@ TEST(on_a_reused_number_gives_no_event_and_the_number_starts_clean)
 	READ_ADD(kq, g.fd, 0);
 	EXPECT_QUIET(kq);
 	put(next[1], 5);
-	EXPECT_READ(kq, g.fd, 0, 5);
+	EXPECT_READ(kq, g.fd, 0, 0, 5);
 	take(g.fd, 5);
 	EXPECT_QUIET(kq);
 	lay_ghost(g);
@@ -244,7 +233,7 @@ TEST(on_a_reused_number_that_is_watched_at_once_gives_no_event)
 	READ_ADD(kq, g.fd, EV_CLEAR);
 	EXPECT_QUIET(kq);
 	put(next[1], 5);
-	EXPECT_READ(kq, g.fd, EV_CLEAR, 5);
+	EXPECT_READ(kq, g.fd, EV_CLEAR, 0, 5);
 	EXPECT_QUIET(kq);
 	lay_ghost(g);
 	close_pair(next);
@@ -442,12 +431,12 @@ TEST(is_laid_under_every_number_of_the_queue)
 	CHECK(!readable(kq));
 	CHECK(!readable(unknown));
 	put(live[1], 2);
-	EXPECT_READ(kq, live[0], 0, 2);
-	EXPECT_READ(known, live[0], 0, 2);
-	EXPECT_READ(unknown, live[0], 0, 2);
+	EXPECT_READ(kq, live[0], 0, 0, 2);
+	EXPECT_READ(known, live[0], 0, 0, 2);
+	EXPECT_READ(unknown, live[0], 0, 0, 2);
 	CHECK_EQ(close(kq), 0);
 	CHECK_EQ(close(known), 0);
-	EXPECT_READ(unknown, live[0], 0, 2);
+	EXPECT_READ(unknown, live[0], 0, 0, 2);
 	CHECK_EQ(fcntl(unknown, F_GETFD), FD_CLOEXEC);
 	lay_ghost(g);
 	close_pair(live);
@@ -472,9 +461,9 @@ TEST(queues_that_watch_the_queue_go_on)
 		EXPECT_QUIET(outer);
 		lay_ghost(g);
 		put(live[1], 1);
-		EXPECT_READ(outer, inner, 0, 1);
-		EXPECT_READ(edge, inner, EV_CLEAR, 1);
-		EXPECT_READ(inner, live[0], 0, 1);
+		EXPECT_READ(outer, inner, 0, 0, 1);
+		EXPECT_READ(edge, inner, EV_CLEAR, 0, 1);
+		EXPECT_READ(inner, live[0], 0, 0, 1);
 		take(live[0], 1);
 		EXPECT_QUIET(outer);
 		EXPECT_QUIET(edge);
@@ -495,7 +484,7 @@ TEST(a_thread_asleep_in_the_watching_queue_goes_on)
 	READ_ADD(inner, live[0], 0);
 	g = leave_ghost(inner, EVFILT_READ);
 	READ_ADD(outer, inner, EV_CLEAR);
-	EXPECT_READ(outer, inner, EV_CLEAR, 1);
+	EXPECT_READ(outer, inner, EV_CLEAR, 0, 1);
 	sleeper_start(&s, outer);
 	EXPECT_QUIET(inner);
 	put(live[1], 1);
@@ -517,7 +506,7 @@ TEST(who_polls_the_queue_goes_on)
 	EXPECT_QUIET(kq);
 	put(live[1], 1);
 	wait_poll(kq, POLLIN);
-	EXPECT_READ(kq, live[0], 0, 1);
+	EXPECT_READ(kq, live[0], 0, 0, 1);
 	lay_ghost(g);
 	close_pair(live);
 	CHECK_EQ(close(kq), 0);
@@ -559,7 +548,7 @@ TEST(is_borne_while_no_descriptor_is_free)
 	wait_a_little(kq);
 	expect_none(kq);
 	put(live[1], 1);
-	EXPECT_READ(kq, live[0], 0, 1);
+	EXPECT_READ(kq, live[0], 0, 0, 1);
 	take(live[0], 1);
 	while (n > 0)
 		CHECK_EQ(close(full[--n]), 0);

@@ -306,16 +306,33 @@ wait_poll(int fd, int events)
 	CHECK((pfd.revents & events) != 0);
 }
 
-/* Is the descriptor readable at this moment? */
-UNUSED static bool
-readable(int fd)
+/* The private numbers, lowest first, if they are wanted; how many they are. */
+UNUSED static int
+private_numbers(int numbers[], int most)
 {
-	struct pollfd pfd = {.fd = fd, .events = POLLIN};
-	int n = poll(&pfd, 1, 0);
-	CHECK(n >= 0);
-	CHECK((pfd.revents & POLLNVAL) == 0);
-	return n == 1;
+	static char text[65536];
+	char *word, *rest;
+	int n = 0;
+	open_descriptors(text, sizeof text);
+	for (word = strtok_r(text, " ", &rest); word != NULL;
+	    word = strtok_r(NULL, " ", &rest))
+		if (atoi(word) >= PRIVATE_FLOOR) {
+			if (numbers != NULL) {
+				CHECK(n < most);
+				numbers[n] = atoi(word);
+			}
+			n++;
+		}
+	return n;
 }
+
+/* A knote for what a descriptor has to read, and its event. */
+#define READ_ADD(kq, fd, flags)                                               \
+	CHANGE(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), 0, 0,      \
+	    UDATA(3))
+#define EXPECT_READ(kq, fd, flags, fflags, data)                              \
+	EXPECT(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), fflags,    \
+	    data, UDATA(3))
 
 UNUSED static void
 put(int fd, size_t n)

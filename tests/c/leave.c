@@ -14,9 +14,6 @@
 #define GLIBC_ONLY ((void)0)
 #endif
 
-#define READ_ADD(kq, fd, flags)                                               \
-	CHANGE(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), 0, 0, NULL)
-
 enum { JUMPS = 2000, USERS = 8, TIMER = 100 };
 
 static sigjmp_buf out;

@@ -15,20 +15,9 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#define READ_ADD(kq, fd, flags)                                               \
-	CHANGE(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), 0, 0,      \
-	    UDATA(3))
 #define WRITE_ADD(kq, fd, flags)                                              \
 	CHANGE(kq, (uintptr_t)(fd), EVFILT_WRITE, EV_ADD | (flags), 0, 0,     \
 	    UDATA(3))
-#define EXPECT_READ(kq, fd, flags, data)                                      \
-	EXPECT(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), 0, data,   \
-	    UDATA(3))
-#define EXPECT_QUIET(kq)                                                      \
-	do {                                                                  \
-		expect_none(kq);                                              \
-		CHECK(!readable(kq));                                         \
-	} while (0)
 
 /* Pointers */
 
@@ -82,7 +71,7 @@ TEST(a_time_out_is_told_as_a_reset)
 	    0, UDATA(3));
 	/* The program is told the truth by the socket itself. */
 	CHECK_EQ(so_error(fds[0]), ETIMEDOUT);
-	EXPECT_READ(kq, fds[0], EV_EOF, 0);
+	EXPECT_READ(kq, fds[0], EV_EOF, 0, 0);
 	close_pair(fds);
 	CHECK_EQ(close(kq), 0);
 }
@@ -216,7 +205,7 @@ TEST(memfd_at_its_end_makes_the_queue_readable_at_times)
 	READ_ADD(kq, fd, 0);
 	looked_at_again(kq, 100000000);
 	CHECK_EQ(pwrite(fd, "abc", 3, 0), 3);
-	EXPECT_READ(kq, fd, 0, 3);
+	EXPECT_READ(kq, fd, 0, 0, 3);
 	CHECK_EQ(close(fd), 0);
 	CHECK_EQ(close(kq), 0);
 }
@@ -405,7 +394,7 @@ TEST(vnode_that_shares_an_instance_costs_one_level_of_nesting)
 			    EVFILT_READ, EV_ADD, 0, 0, NULL), EINVAL);
 	}
 	put(fd, 1);
-	EXPECT_READ(outer[2], outer[1], 0, 1);
+	EXPECT_READ(outer[2], outer[1], 0, 0, 1);
 	for (i = 0; i < 4; i++)
 		CHECK_EQ(close(outer[i]), 0);
 	for (i = 0; i < 3; i++)
@@ -428,7 +417,7 @@ TEST(four_queues_can_stand_in_a_row_around_a_signal)
 	CHECK_FAILS(change(kq[4], (uintptr_t)kq[3], EVFILT_READ, EV_ADD, 0, 0,
 	    NULL), EINVAL);
 	CHECK_EQ(raise(SIGUSR1), 0);
-	EXPECT_READ(kq[3], kq[2], 0, 1);
+	EXPECT_READ(kq[3], kq[2], 0, 0, 1);
 	for (i = 0; i < 5; i++)
 		CHECK_EQ(close(kq[i]), 0);
 }
@@ -484,12 +473,12 @@ TEST(closed_with_a_dup_alive_may_tell_of_the_next_file_on_the_number)
 	READ_ADD(kq, fds[0], 0);
 	put(fds[1], 1);
 	/* An event that is the first shows what it is of. */
-	EXPECT_READ(kq, fds[0], 0, 1);
+	EXPECT_READ(kq, fds[0], 0, 0, 1);
 	CHECK_EQ(close(fds[0]), 0);
 	unix_pair(next);
 	CHECK_EQ(next[0], fds[0]);
 	put(next[1], 5);
-	EXPECT_READ(kq, fds[0], 0, 5);
+	EXPECT_READ(kq, fds[0], 0, 0, 5);
 	/* Any change of the number ends that. */
 	CHECK_FAILS(change(kq, (uintptr_t)fds[0], EVFILT_READ, EV_DELETE, 0, 0,
 	    NULL), ENOENT);
@@ -521,10 +510,10 @@ TEST(many_closed_with_a_dup_alive_may_hide_an_event_from_a_look)
 	put(live[1], 1);
 	CHECK_EQ(kevent(kq, NULL, 0, &k, 1, &no_wait), 0);
 	/* A call that may wait finds it. */
-	EXPECT_READ(kq, live[0], 0, 1);
+	EXPECT_READ(kq, live[0], 0, 0, 1);
 	for (i = 0; i < GHOSTS; i++)
 		lay_the_ghost(fds[i], other[i]);
-	EXPECT_READ(kq, live[0], 0, 1);
+	EXPECT_READ(kq, live[0], 0, 0, 1);
 	close_pair(live);
 	EXPECT_QUIET(kq);
 	CHECK_EQ(close(kq), 0);
@@ -570,10 +559,10 @@ TEST(socket_back_on_its_number_has_its_old_knote)
 	CHECK_EQ(close(fds[0]), 0);
 	CHECK_EQ(dup2(other, fds[0]), fds[0]);
 	put(fds[1], 2);
-	EXPECT_READ(kq, fds[0], EV_CLEAR, 2);
+	EXPECT_READ(kq, fds[0], EV_CLEAR, 0, 2);
 	/* An update, where it would be the making of a new one. */
 	READ_ADD(kq, fds[0], 0);
-	EXPECT_READ(kq, fds[0], EV_CLEAR, 2);
+	EXPECT_READ(kq, fds[0], EV_CLEAR, 0, 2);
 	EXPECT_QUIET(kq);
 	CHECK_EQ(close(other), 0);
 	close_pair(fds);
@@ -589,14 +578,14 @@ TEST(file_opened_again_on_its_number_has_its_old_knote)
 	kq = new_queue();
 	fd = scratch_file(path, 10);
 	READ_ADD(kq, fd, EV_CLEAR);
-	EXPECT_READ(kq, fd, EV_CLEAR, 10);
+	EXPECT_READ(kq, fd, EV_CLEAR, 0, 10);
 	EXPECT_QUIET(kq);
 	CHECK_EQ(close(fd), 0);
 	CHECK_EQ(open(path, O_RDWR | O_CLOEXEC), fd);
 	CHECK_EQ(pwrite(fd, "abc", 3, 10), 3);
-	EXPECT_READ(kq, fd, EV_CLEAR, 13);
+	EXPECT_READ(kq, fd, EV_CLEAR, 0, 13);
 	READ_ADD(kq, fd, 0);
-	EXPECT_READ(kq, fd, EV_CLEAR, 13);
+	EXPECT_READ(kq, fd, EV_CLEAR, 0, 13);
 	EXPECT_QUIET(kq);
 	CHECK_EQ(close(fd), 0);
 	CHECK_EQ(unlink(path), 0);
@@ -768,7 +757,7 @@ TEST(five_queues_can_stand_in_a_row)
 	CHECK_FAILS(epoll_ctl(ep, EPOLL_CTL_ADD, q[4], &ee), ELOOP);
 	put(fds[1], 1);
 	CHECK(readable(q[4]));
-	EXPECT_READ(q[4], q[3], 0, 1);
+	EXPECT_READ(q[4], q[3], 0, 0, 1);
 	CHECK_EQ(close(ep), 0);
 	for (i = 0; i < MANY; i++)
 		CHECK_EQ(close(q[i]), 0);
@@ -856,11 +845,11 @@ TEST(unix_stream_with_an_urgent_byte_alone_fires_for_read)
 	}
 	CHECK(readable(fds[0]));
 	CHECK_FAILS(recv(fds[0], &c, 1, MSG_PEEK | MSG_DONTWAIT), EAGAIN);
-	EXPECT_READ(kq, fds[0], 0, 1);
+	EXPECT_READ(kq, fds[0], 0, 0, 1);
 	CHECK_EQ(recv(fds[0], &c, 1, MSG_OOB), 1);
 	/* Until something ordinary has been read behind it, on most kernels. */
 	if (readable(fds[0]))
-		EXPECT_READ(kq, fds[0], 0, 1);
+		EXPECT_READ(kq, fds[0], 0, 0, 1);
 	put(fds[1], 1);
 	take(fds[0], 1);
 	EXPECT_QUIET(kq);

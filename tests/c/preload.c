@@ -11,25 +11,8 @@
 #include <sys/resource.h>
 #include <sys/time.h>
 
-#define NEEDS_PRELOAD()                                                       \
-	do {                                                                  \
-		if (!has_preload())                                           \
-			SKIP("for the preload library");                      \
-	} while (0)
-
-#define READ_ADD(kq, fd, flags)                                               \
-	CHANGE(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), 0, 0,      \
-	    UDATA(3))
-#define EXPECT_READ(kq, fd, flags, data)                                      \
-	EXPECT(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), 0, data,   \
-	    UDATA(3))
 #define READ_DELETE(kq, fd)                                                   \
 	change(kq, (uintptr_t)(fd), EVFILT_READ, EV_DELETE, 0, 0, NULL)
-#define EXPECT_QUIET(kq)                                                      \
-	do {                                                                  \
-		expect_none(kq);                                              \
-		CHECK(!readable(kq));                                         \
-	} while (0)
 
 /* A readable socket, watched in kq; `other` keeps its file open. */
 static void
@@ -211,15 +194,15 @@ TEST(file_that_comes_back_to_its_number_has_no_knote)
 	CHECK_FAILS(READ_DELETE(kq, fds[0]), ENOENT);
 	/* A new one, with a mode of its own. */
 	READ_ADD(kq, fds[0], 0);
-	EXPECT_READ(kq, fds[0], 0, 2);
-	EXPECT_READ(kq, fds[0], 0, 2);
+	EXPECT_READ(kq, fds[0], 0, 0, 2);
+	EXPECT_READ(kq, fds[0], 0, 0, 2);
 	CHECK_EQ(close(other), 0);
 	close_pair(fds);
 	EXPECT_QUIET(kq);
 
 	fd = scratch_file(path, 10);
 	READ_ADD(kq, fd, EV_CLEAR);
-	EXPECT_READ(kq, fd, EV_CLEAR, 10);
+	EXPECT_READ(kq, fd, EV_CLEAR, 0, 10);
 	CHECK_EQ(close(fd), 0);
 	CHECK_EQ(open(path, O_RDWR | O_CLOEXEC), fd);
 	CHECK_EQ(pwrite(fd, "abc", 3, 10), 3);
@@ -270,7 +253,7 @@ TEST(thousands_closed_between_two_looks_hide_nothing)
 	put(live[1], 1);
 	for (i = 0; i < MANY; i++)
 		CHECK_EQ(close(fds[i][0]), 0);
-	EXPECT_READ(kq, live[0], 0, 1);
+	EXPECT_READ(kq, live[0], 0, 0, 1);
 	take(live[0], 1);
 	EXPECT_QUIET(kq);
 	/* Each number starts clean, the last as the first. */
@@ -425,7 +408,7 @@ TEST(queue_that_lives_on_by_a_dup_loses_nothing)
 		EXPECT_QUIET(copy);
 		READ_ADD(copy, pending[0], EV_CLEAR);
 		put(pending[1], 1);
-		EXPECT_READ(copy, pending[0], EV_CLEAR, 1);
+		EXPECT_READ(copy, pending[0], EV_CLEAR, 0, 1);
 		EXPECT_QUIET(copy);
 		CHECK_EQ(close(copy), 0);
 		close_pair(fds);
@@ -460,7 +443,7 @@ TEST(closed_queue_leaves_the_queue_around_it)
 	CHANGE(inner, 1, EVFILT_USER, EV_ADD, 0, 0, NULL);
 	READ_ADD(outer, inner, 0);
 	CHANGE(inner, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
-	EXPECT_READ(outer, inner, 0, 1);
+	EXPECT_READ(outer, inner, 0, 0, 1);
 	CHECK_EQ(close(inner), 0);
 	EXPECT_QUIET(outer);
 	CHECK(readable(copy));
@@ -492,7 +475,7 @@ TEST(private_descriptors_are_no_numbers_of_the_program)
 	}
 	CHECK_EQ(next_event(kq).udata, UDATA(4));
 	put(fds[1], 1);
-	EXPECT_READ(kq, fds[0], 0, 1);
+	EXPECT_READ(kq, fds[0], 0, 0, 1);
 	take(fds[0], 1);
 	CHANGE(kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
 	CHECK_EQ(kevent(kq, NULL, 0, &k, 1, NULL), 1);
@@ -526,7 +509,7 @@ TEST(private_number_that_is_taken_is_the_programs)
 	unix_pair(fds);
 	READ_ADD(kq, fds[0], 0);
 	put(fds[1], 1);
-	EXPECT_READ(kq, fds[0], 0, 1);
+	EXPECT_READ(kq, fds[0], 0, 0, 1);
 	close_pair(fds);
 	EXPECT_QUIET(kq);
 	CHECK_EQ(close(kq), 0);
@@ -569,7 +552,7 @@ TEST(closing_all_from_a_number_on_closes_all_but_these)
 		closefrom(more[0]);
 		CHECK_FAILS(fcntl(more[0], F_GETFD), EBADF);
 		CHECK_FAILS(fcntl(more[1], F_GETFD), EBADF);
-		EXPECT_READ(kq, fds[0], 0, 1);
+		EXPECT_READ(kq, fds[0], 0, 0, 1);
 		take(fds[0], 1);
 		EXPECT_QUIET(kq);
 	});
@@ -596,7 +579,7 @@ TEST(results_and_errno_are_the_c_librarys)
 	CHECK_EQ(dup2(fds[0], fds[0]), fds[0]);
 	CHECK_EQ(close_range((unsigned)fds[0], (unsigned)fds[0],
 	    CLOSE_RANGE_CLOEXEC), 0);
-	EXPECT_READ(kq, fds[0], 0, 1);
+	EXPECT_READ(kq, fds[0], 0, 0, 1);
 	/* What succeeds leaves errno alone. */
 	other = dup(fds[0]);
 	errno = 99;
@@ -645,7 +628,7 @@ TEST(close_that_is_cancelled_has_closed_nothing)
 	CHECK_EQ(pthread_create(&thread, NULL, cancelled_main, &c), 0);
 	CHECK_EQ(pthread_join(thread, &result), 0);
 	CHECK(result == PTHREAD_CANCELED);
-	EXPECT_READ(kq, fds[0], 0, 1);
+	EXPECT_READ(kq, fds[0], 0, 0, 1);
 	close_pair(fds);
 	CHECK_EQ(close(kq), 0);
 }
@@ -676,7 +659,7 @@ TEST(vfork_child_that_closes_takes_nothing_from_its_parent)
 	CHECK_KEV(sleeper_join(&s), (uintptr_t)fds[0], EVFILT_READ,
 	    EV_ADD | EV_CLEAR, 0, 2, UDATA(3));
 	put(fds[1], 1);
-	EXPECT_READ(kq, fds[0], EV_CLEAR, 3);
+	EXPECT_READ(kq, fds[0], EV_CLEAR, 0, 3);
 	close_pair(fds);
 	CHECK_EQ(close(kq), 0);
 }
@@ -699,8 +682,8 @@ TEST(forked_child_that_closes_takes_nothing_from_its_parent)
 		CHECK_EQ(close(own), 0);
 	});
 	IN_CHILD(CHECK_EQ(close(fds[0]), 0));
-	EXPECT_READ(kq, fds[0], 0, 1);
-	EXPECT_READ(kq, fds[0], 0, 1);
+	EXPECT_READ(kq, fds[0], 0, 0, 1);
+	EXPECT_READ(kq, fds[0], 0, 0, 1);
 	close_pair(fds);
 	CHECK_EQ(close(kq), 0);
 }

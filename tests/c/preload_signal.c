@@ -12,12 +12,6 @@
 
 extern char **environ;
 
-#define NEEDS_PRELOAD()                                                       \
-	do {                                                                  \
-		if (!has_preload())                                           \
-			SKIP("for the preload library");                      \
-	} while (0)
-
 static void
 other_hit(int sig)
 {

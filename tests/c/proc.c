@@ -779,7 +779,7 @@ TEST(a_first_thread_that_ends_early_is_not_the_end)
 {
 	NOT_UNDER_VALGRIND("valgrind wants the first thread to the end");
 	int kq = open_queue(), gate[2];
-	char path[64], line[512];
+	char path[64];
 	CHECK_EQ(pipe2(gate, O_CLOEXEC), 0);
 	pid_t pid = fork();
 	if (pid == 0) {
@@ -792,14 +792,8 @@ TEST(a_first_thread_that_ends_early_is_not_the_end)
 	close(gate[0]);
 	add(kq, pid, NOTE_EXIT);
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	for (char *state = NULL; state == NULL || state[2] != 'Z';) {
-		FILE *f = fopen(path, "re");
-		CHECK(f != NULL);
-		CHECK(fgets(line, sizeof line, f) != NULL);
-		fclose(f);
-		state = strrchr(line, ')');
-		CHECK(state != NULL);
-	}
+	while (state_at(path) != 'Z')
+		;
 	expect_none(kq);
 	close(gate[1]);
 	EXPECT(kq, (uintptr_t)pid, EVFILT_PROC, ENDED, NOTE_EXIT, 66 << 8,

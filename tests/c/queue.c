@@ -1,7 +1,6 @@
 /* The queue's own descriptor, and the numbers of those it watches. */
 #include "io.h"
 
-#include <malloc.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -12,19 +11,8 @@
 	CHANGE(kq, id, EVFILT_USER, EV_ADD | (flags), 0, 0, UDATA(3))
 #define TRIGGER(kq, id)                                                       \
 	CHANGE(kq, id, EVFILT_USER, 0, NOTE_TRIGGER, 0, UDATA(3))
-#define READ_ADD(kq, fd, flags)                                               \
-	CHANGE(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), 0, 0,      \
-	    UDATA(3))
-#define EXPECT_READ(kq, fd, flags, fflags, data)                              \
-	EXPECT(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), fflags,    \
-	    data, UDATA(3))
 #define EXPECT_USER(kq, id, flags)                                            \
 	EXPECT(kq, id, EVFILT_USER, EV_ADD | (flags), 0, 0, UDATA(3))
-#define EXPECT_QUIET(kq)                                                      \
-	do {                                                                  \
-		expect_none(kq);                                              \
-		CHECK(!readable(kq));                                         \
-	} while (0)
 
 /*
  * The four ways to watch a queue. Each answers whether it sees the queue
@@ -1745,50 +1733,6 @@ TEST(fork_with_events_pending_loses_none)
 		CHECK(ev[0].filter != ev[1].filter);
 	}
 	family_end(&f);
-}
-
-#ifdef __GLIBC__
-static size_t
-memory_in_use(void)
-{
-#if __GLIBC_PREREQ(2, 33)
-	return mallinfo2().uordblks;
-#else
-	return (size_t)mallinfo().uordblks;
-#endif
-}
-#endif
-
-/* Without an exec to take it all away. */
-TEST(forked_child_gets_the_memory_of_its_parents_queues_back)
-{
-#ifdef __GLIBC__
-	enum { QUEUES = 50, KNOTES = 1000 };
-	size_t before = memory_in_use(), held;
-	int kqs[QUEUES], i, j;
-	NOT_UNDER_VALGRIND("valgrind's allocator does not count");
-	NOT_UNDER_THREAD_CHECKER("its allocator does not count");
-	for (i = 0; i < QUEUES; i++) {
-		kqs[i] = new_queue();
-		for (j = 0; j < KNOTES; j++)
-			USER_ADD(kqs[i], (uintptr_t)j, EV_CLEAR);
-	}
-	held = memory_in_use() - before;
-	/* At the least its ident, and what the caller wants back. */
-	CHECK(held > QUEUES * KNOTES * 16);
-	IN_CHILD({
-		int own = new_queue();
-		CHECK(memory_in_use() - before < held / 10);
-		USER_ADD(own, 1, EV_CLEAR);
-		TRIGGER(own, 1);
-		EXPECT_USER(own, 1, EV_CLEAR);
-		CHECK_EQ(close(own), 0);
-	});
-	for (i = 0; i < QUEUES; i++)
-		CHECK_EQ(close(kqs[i]), 0);
-#else
-	SKIP("only glibc tells how much memory is in use");
-#endif
 }
 
 /* A fork that libc does not know of runs no handlers. */

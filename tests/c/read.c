@@ -9,23 +9,10 @@
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 
-#define READ_ADD(kq, fd, flags)                                               \
-	CHANGE(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), 0, 0,      \
-	    UDATA(7))
 #define READ_DELETE(kq, fd)                                                   \
 	CHANGE(kq, (uintptr_t)(fd), EVFILT_READ, EV_DELETE, 0, 0, NULL)
 #define READ_CHANGE(kq, fd, flags)                                            \
-	CHANGE(kq, (uintptr_t)(fd), EVFILT_READ, flags, 0, 0, UDATA(7))
-#define EXPECT_READ(kq, fd, flags, fflags, data)                              \
-	EXPECT(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD | (flags), fflags,    \
-	    data, UDATA(7))
-
-/* Silent, and poll() on the queue agrees. */
-#define EXPECT_QUIET(kq)                                                      \
-	do {                                                                  \
-		expect_none(kq);                                              \
-		CHECK(!readable(kq));                                         \
-	} while (0)
+	CHANGE(kq, (uintptr_t)(fd), EVFILT_READ, flags, 0, 0, UDATA(3))
 
 /* Every kind of byte stream */
 
@@ -80,7 +67,7 @@ arrival_wakes_a_sleeper(pair_fn make)
 	sleeper_start(&s, kq);
 	put(fds[1], 3);
 	CHECK_KEV(sleeper_join(&s), (uintptr_t)fds[0], EVFILT_READ, EV_ADD, 0,
-	    3, UDATA(7));
+	    3, UDATA(3));
 	take(fds[0], 3);
 	EXPECT_QUIET(kq);
 	close_pair(fds);
@@ -389,11 +376,11 @@ a_dup_is_a_registration_of_its_own(pair_fn make)
 	k = next_event(kq);
 	if (k.ident == (uintptr_t)other) {
 		CHECK_KEV(k, (uintptr_t)other, EVFILT_READ, EV_ADD | EV_CLEAR,
-		    0, 5, UDATA(7));
+		    0, 5, UDATA(3));
 		EXPECT_READ(kq, fds[0], 0, 0, 5);
 	} else {
 		CHECK_KEV(k, (uintptr_t)fds[0], EVFILT_READ, EV_ADD, 0, 5,
-		    UDATA(7));
+		    UDATA(3));
 		EXPECT_READ(kq, other, EV_CLEAR, 0, 5);
 	}
 	READ_DELETE(kq, fds[0]);
@@ -415,7 +402,7 @@ unknown_fflags_are_ignored(pair_fn make)
 	int fds[2], kq = new_queue();
 	make(fds);
 	CHANGE(kq, (uintptr_t)fds[0], EVFILT_READ, EV_ADD, 0x00ff0000, 100,
-	    UDATA(7));
+	    UDATA(3));
 	EXPECT_QUIET(kq);
 	put(fds[1], 1);
 	EXPECT_READ(kq, fds[0], 0, 0, 1);
@@ -500,7 +487,7 @@ eof_wakes_a_sleeper(pair_fn make)
 	sleeper_start(&s, kq);
 	CHECK_EQ(close(fds[1]), 0);
 	CHECK_KEV(sleeper_join(&s), (uintptr_t)fds[0], EVFILT_READ,
-	    EV_ADD | EV_EOF, 0, 0, UDATA(7));
+	    EV_ADD | EV_EOF, 0, 0, UDATA(3));
 	CHECK_EQ(close(fds[0]), 0);
 	CHECK_EQ(close(kq), 0);
 }
@@ -919,7 +906,7 @@ TEST(tcp_listener_ignores_the_low_water_mark)
 {
 	int client, kq = new_queue(), listener = tcp_listener(4);
 	CHANGE(kq, (uintptr_t)listener, EVFILT_READ, EV_ADD, NOTE_LOWAT, 100,
-	    UDATA(7));
+	    UDATA(3));
 	EXPECT_QUIET(kq);
 	client = tcp_client(listener);
 	WAIT_FOR(backlog(listener) == 1);
@@ -937,7 +924,7 @@ TEST(tcp_connection_wakes_a_sleeper_on_the_listener)
 	sleeper_start(&s, kq);
 	client = tcp_client(listener);
 	CHECK_KEV(sleeper_join(&s), (uintptr_t)listener, EVFILT_READ,
-	    EV_ADD | EV_ONESHOT, 0, 1, UDATA(7));
+	    EV_ADD | EV_ONESHOT, 0, 1, UDATA(3));
 	EXPECT_QUIET(kq);
 	CHECK_EQ(close(client), 0);
 	CHECK_EQ(close(listener), 0);
@@ -990,7 +977,7 @@ TEST(seqpacket_listener_fires_while_connections_wait)
 
 #define READ_MARK(kq, fd, mark)                                               \
 	CHANGE(kq, (uintptr_t)(fd), EVFILT_READ, EV_ADD, NOTE_LOWAT, mark,    \
-	    UDATA(7))
+	    UDATA(3))
 
 static void
 mark_holds_back_what_is_below(pair_fn make)
@@ -1037,7 +1024,7 @@ mark_reached_wakes_a_sleeper(pair_fn make)
 	WAIT_FOR(is_asleep(atomic_load(&s.tid)));
 	put(fds[1], 6);
 	CHECK_KEV(sleeper_join(&s), (uintptr_t)fds[0], EVFILT_READ, EV_ADD, 0,
-	    10, UDATA(7));
+	    10, UDATA(3));
 	close_pair(fds);
 	CHECK_EQ(close(kq), 0);
 }
@@ -1174,7 +1161,7 @@ mark_goes_with_clear_oneshot_and_dispatch(pair_fn make)
 	make(fds);
 	for (i = 0; i < sizeof modes / sizeof modes[0]; i++) {
 		CHANGE(kq, (uintptr_t)fds[0], EVFILT_READ, EV_ADD | modes[i],
-		    NOTE_LOWAT, 10, UDATA(7));
+		    NOTE_LOWAT, 10, UDATA(3));
 		put(fds[1], 9);
 		WAIT_FOR(unread(fds[0]) == 9);
 		expect_none(kq);
@@ -1200,7 +1187,7 @@ clear_with_a_mark_fires_at_each_arrival_above_it(pair_fn make)
 	int fds[2], i, kq = new_queue();
 	make(fds);
 	CHANGE(kq, (uintptr_t)fds[0], EVFILT_READ, EV_ADD | EV_CLEAR,
-	    NOTE_LOWAT, 10, UDATA(7));
+	    NOTE_LOWAT, 10, UDATA(3));
 	put(fds[1], 10);
 	WAIT_FOR(unread(fds[0]) == 10);
 	EXPECT_READ(kq, fds[0], EV_CLEAR, 0, 10);
@@ -1536,7 +1523,7 @@ TEST(fifo_departure_of_the_writer_wakes_a_sleeper)
 	sleeper_start(&s, kq);
 	CHECK_EQ(close(w), 0);
 	CHECK_KEV(sleeper_join(&s), (uintptr_t)r, EVFILT_READ, EV_ADD | EV_EOF,
-	    0, 0, UDATA(7));
+	    0, 0, UDATA(3));
 	CHECK_EQ(close(r), 0);
 	remove_fifo(&f);
 	CHECK_EQ(close(kq), 0);
@@ -1633,7 +1620,7 @@ TEST(tty_input_wakes_a_sleeper)
 	sleeper_start(&s, kq);
 	CHECK_EQ(write(fds[1], "go\n", 3), 3);
 	CHECK_KEV(sleeper_join(&s), (uintptr_t)fds[0], EVFILT_READ,
-	    EV_ADD | EV_ONESHOT, 0, 3, UDATA(7));
+	    EV_ADD | EV_ONESHOT, 0, 3, UDATA(3));
 	EXPECT_QUIET(kq);
 	close_pair(fds);
 	CHECK_EQ(close(kq), 0);
@@ -1779,14 +1766,14 @@ TEST(file_growth_wakes_a_sleeper)
 	sleeper_start(&s, kq);
 	put(other, 5);
 	CHECK_KEV(sleeper_join(&s), (uintptr_t)fd, EVFILT_READ, EV_ADD, 0, 5,
-	    UDATA(7));
+	    UDATA(3));
 	take(fd, 5);
 	expect_none(kq);
 	/* And again, after it has once gone silent. */
 	sleeper_start(&s, kq);
 	CHECK_EQ(ftruncate(other, 12), 0);
 	CHECK_KEV(sleeper_join(&s), (uintptr_t)fd, EVFILT_READ, EV_ADD, 0, 7,
-	    UDATA(7));
+	    UDATA(3));
 	CHECK_EQ(close(other), 0);
 	CHECK_EQ(unlink(path), 0);
 	CHECK_EQ(close(fd), 0);
@@ -1872,7 +1859,7 @@ TEST(file_truncation_wakes_a_sleeper)
 	sleeper_start(&s, kq);
 	CHECK_EQ(ftruncate(fd, 7), 0);
 	CHECK_KEV(sleeper_join(&s), (uintptr_t)fd, EVFILT_READ, EV_ADD, 0, -3,
-	    UDATA(7));
+	    UDATA(3));
 	CHECK_EQ(close(fd), 0);
 	CHECK_EQ(close(kq), 0);
 }
@@ -1943,7 +1930,7 @@ TEST(file_poll_note_always_fires)
 	int kq = new_queue(), fd = nameless_file(10);
 	take(fd, 10);
 	CHANGE(kq, (uintptr_t)fd, EVFILT_READ, EV_ADD, NOTE_FILE_POLL, 0,
-	    UDATA(7));
+	    UDATA(3));
 	EXPECT_READ(kq, fd, 0, 0, 0);
 	EXPECT_READ(kq, fd, 0, 0, 0);
 	CHECK(readable(kq));
@@ -2130,7 +2117,7 @@ memfd_growth_is_heard(int through_another_open)
 	sleeper_start(&s, kq);
 	CHECK_EQ(pwrite(other, "abcde", 5, 0), 5);
 	CHECK_KEV(sleeper_join(&s), (uintptr_t)fd, EVFILT_READ, EV_ADD, 0, 5,
-	    UDATA(7));
+	    UDATA(3));
 	take(fd, 5);
 	expect_none(kq);
 	CHECK_EQ(close(other), 0);

@@ -5,7 +5,6 @@
 #ifndef TESTS_SIGNALS_H
 #define TESTS_SIGNALS_H
 
-#include <poll.h>
 #include <setjmp.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -22,20 +21,6 @@
 #define EXPECT_SIG(kq, sig, times)                                            \
 	EXPECT(kq, (uintptr_t)(sig), EVFILT_SIGNAL, EV_ADD | EV_CLEAR, 0,     \
 	    times, UDATA(sig))
-
-__attribute__((unused)) static int
-shows_readable(int kq)
-{
-	struct pollfd p = {kq, POLLIN, 0};
-	return poll(&p, 1, 0);
-}
-
-/* Nothing is pending, and nobody who polls the queue thinks so. */
-#define EXPECT_QUIET(kq)                                                      \
-	do {                                                                  \
-		expect_none(kq);                                              \
-		CHECK_EQ(shows_readable(kq), 0);                              \
-	} while (0)
 
 #define EXPECT_ONLY(kq, sig, times)                                           \
 	do {                                                                  \
@@ -190,38 +175,18 @@ expect_killed(pid_t pid, int sig)
 __attribute__((unused)) static void
 wait_until_parent_sleeps(void)
 {
-	int64_t until = now_ns() + MS(GENEROUS_MS);
-	int asleep = 0;
-	char path[64], line[512], *state;
+	char path[64];
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)getppid());
-	while (asleep < 5) {
-		FILE *f = fopen(path, "re");
-		CHECK(f != NULL);
-		CHECK(fgets(line, sizeof line, f) != NULL);
-		fclose(f);
-		state = strrchr(line, ')');
-		CHECK(state != NULL);
-		asleep = state[2] == 'S' ? asleep + 1 : 0;
-		if (now_ns() > until)
-			FAIL("the parent never slept");
-		let_pass(500000);
-	}
+	wait_until_asleep_at(path);
 }
 
 /* 'Z': it has ended, and is listed until the process ends. */
-__attribute__((unused)) static int
+__attribute__((unused)) static char
 state_of_first_thread(void)
 {
-	char path[48], text[512], *state;
-	ssize_t n;
-	int fd;
+	char path[64];
 	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)getpid());
-	CHECK((fd = open(path, O_RDONLY | O_CLOEXEC)) >= 0);
-	CHECK((n = read(fd, text, sizeof text - 1)) > 0);
-	CHECK_EQ(close(fd), 0);
-	text[n] = '\0';
-	CHECK((state = strrchr(text, ')')) != NULL);
-	return state[2];
+	return state_at(path);
 }
 
 /* Runs `statements` in a child, which must exit with 0. */

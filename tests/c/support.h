@@ -132,29 +132,43 @@ waiter_main(void *arg)
 	return NULL;
 }
 
-/* Returns when the thread sleeps; that it sleeps in kevent() is likely. */
+/* The state of a process or thread, by its stat file: 'S' sleeps, 'Z' ended. */
+__attribute__((unused)) static char
+state_at(const char *path)
+{
+	char line[512], *state;
+	FILE *f = fopen(path, "re");
+	CHECK(f != NULL);
+	CHECK(fgets(line, sizeof line, f) != NULL);
+	fclose(f);
+	/* The name before it may hold anything, ')' included. */
+	state = strrchr(line, ')');
+	CHECK(state != NULL);
+	return state[2];
+}
+
+/* Returns when it sleeps; that it sleeps in a certain call is likely. */
 __attribute__((unused)) static void
-wait_until_asleep(atomic_int *tid)
+wait_until_asleep_at(const char *path)
 {
 	int64_t until = now_ns() + MS(GENEROUS_MS);
 	int asleep = 0;
-	char path[64], line[512], *state;
+	while (asleep < 5) {
+		asleep = state_at(path) == 'S' ? asleep + 1 : 0;
+		if (now_ns() > until)
+			FAIL("%s: it never slept", path);
+		let_pass(500000);
+	}
+}
+
+__attribute__((unused)) static void
+wait_until_asleep(atomic_int *tid)
+{
+	char path[64];
 	WAIT_FOR(atomic_load(tid) != 0);
 	snprintf(path, sizeof path, "/proc/self/task/%d/stat",
 	    atomic_load(tid));
-	while (asleep < 5) {
-		FILE *f = fopen(path, "re");
-		CHECK(f != NULL);
-		CHECK(fgets(line, sizeof line, f) != NULL);
-		fclose(f);
-		/* The name before it may hold anything, ')' included. */
-		state = strrchr(line, ')');
-		CHECK(state != NULL);
-		asleep = state[2] == 'S' ? asleep + 1 : 0;
-		if (now_ns() > until)
-			FAIL("the thread never slept");
-		let_pass(500000);
-	}
+	wait_until_asleep_at(path);
 }
 
 __attribute__((unused)) static void

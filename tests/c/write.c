@@ -18,13 +18,6 @@
 	EXPECT(kq, (uintptr_t)(fd), EVFILT_WRITE, EV_ADD | (flags), fflags,   \
 	    data, UDATA(8))
 
-/* Silent, and poll() on the queue agrees. */
-#define EXPECT_QUIET(kq)                                                      \
-	do {                                                                  \
-		expect_none(kq);                                              \
-		CHECK(!readable(kq));                                         \
-	} while (0)
-
 /* An event in all but its data, which is returned. */
 static intptr_t
 write_event_at(const char *file, int line, int kq, int fd, unsigned flags,

@@ -5,8 +5,9 @@
 //! program that closes every number it sees free this one, nothing of ours can
 //! write into the stranger that gets it next.
 
-use super::descriptor::{Private, own};
+use super::descriptor::Private;
 use super::epoll;
+use super::syscall::own;
 use crate::errno::Result;
 use crate::sys::{Bell, Descriptor};
 

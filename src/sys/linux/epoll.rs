@@ -8,13 +8,13 @@
 //! What is watched of a descriptor beside these two goes into a third set, so
 //! that the three never contend for a place.
 
-use super::Native;
-use super::descriptor::{Private, check, shut};
+use super::descriptor::Private;
 use super::kept::{self, Mark};
+use super::syscall::{self, check, shut};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicBool, AtomicPtr, Ordering};
-use crate::sys::{Arm, Cancel, Descriptor, Platform, Readiness, Side, Token};
+use crate::sys::{Arm, Cancel, Descriptor, Readiness, Side, Token};
 use core::mem::MaybeUninit;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use std::os::fd::IntoRawFd;
@@ -192,7 +192,7 @@ pub(super) fn wait(
         Patience::Until(moment) => moment,
     };
     loop {
-        let left = until.since(Native::now());
+        let left = until.since(syscall::now());
         if left == Span::ZERO {
             return poll(set, events, most);
         }

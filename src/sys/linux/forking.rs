@@ -1,6 +1,8 @@
 //! What runs around a fork() of the C library's.
 
-use super::kept;
+use super::kept::{self, Mark};
+use super::proc::list_own;
+use super::syscall::shut;
 use crate::errno::{Errno, Result};
 
 /// Has `handler` called in every child that fork() makes, before fork returns
@@ -17,4 +19,19 @@ pub(crate) fn at_fork_in_child(handler: extern "C" fn()) -> Result<()> {
 /// libc's binding wants an unsafe function; a safe one is one.
 fn call(handler: extern "C" fn()) -> unsafe extern "C" fn() {
     handler
+}
+
+/// In a forked child, in the handler: closes everything that the parent keeps,
+/// and its queues. Async-signal-safe.
+pub(crate) fn disown_in_handler() {
+    if kept::disown_all() {
+        return;
+    }
+    // If the list cannot be had, what another thread was making stays open
+    // until exec.
+    let _ = list_own(&mut |number| {
+        if kept::bears(number, Mark::Private) || kept::bears(number, Mark::Queue) {
+            shut(number);
+        }
+    });
 }

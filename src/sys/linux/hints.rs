@@ -1,12 +1,12 @@
 //! From what a wait found to the hints of the contract.
 
-use super::Native;
 use super::descriptor::Private;
 use super::epoll::{
     self, ALARM, BELL, BLOCKED, Batch, DEEDS, FAREWELL, FILES, KNOCK, MOUNTS, SECOND, SIGNALS,
     THIRD, unpack,
 };
 use super::mounts::Telling;
+use super::objects::Native;
 use super::processes;
 use super::signals::Walk;
 use crate::errno::{Errno, Result};

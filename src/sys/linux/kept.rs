@@ -23,10 +23,45 @@
 //! just making, whose word was not. Such a thread has said before that it is
 //! [`Busy`]; and a child that sees that some thread was, from before the fork
 //! on, goes by the marks through all it has open.
+//!
+//! Who writes: whoever makes a number, gives one back, or disowns. Who reads:
+//! anybody. Why no lock is needed:
+//!
+//! - A level that is found is whole: it is filled before the cell above it is
+//!   set, with Release, and looked for with Acquire. Of two first users one
+//!   wins; the other frees a level that nobody has seen, and takes the winner's.
+//! - A word says all there is to say, and nothing else is published by it. It is
+//!   only ever exchanged, so all that happens to it has one order. A hold is
+//!   ended only where the word still has its serial: a later holder's stays.
+//!   Between that and the close the program may close the number and another
+//!   thread may get it; the kernel has no close that looks first.
+//! - [`holders_until_now`] comes before the look for something of one's own. If
+//!   some holder of this process's has its serial by then, the Acquire sees what
+//!   that thread had done before its Release (each in between is an exchange,
+//!   and so hands it on), and the look finds it. So whoever finds nothing has a
+//!   count below which all are the parent's.
+//! - Of two threads of a child that disown, one has the word, and it is the only
+//!   one to close the number. The other one may go on to make something while
+//!   the first is still at its words; but not before it has been round all of
+//!   them itself. So as long as the word is not taken, nothing under its number
+//!   is this process's; and whoever takes it has asked before whether what is
+//!   there bears a mark. If it does, it is the parent's, and stays there until it
+//!   is closed. (Asked after that, it could be what the other one has just made:
+//!   a number that the parent has closed has its word still.) Release, and
+//!   Acquire when the word is seen to be 0: so the question does come before
+//!   what the other one makes.
+//! - A thread counts in `BEGUN` before it makes a file, and in `DONE` after the
+//!   number is written down. The thread that forks reads `DONE` first. It never
+//!   is ahead, so if `BEGUN` is the same after that, there was a moment at which
+//!   nobody was busy, and all that was made until then is written down and seen.
+//!   If `BEGUN` is the same in the child, nobody has begun since, up to when it
+//!   was copied, which is after the descriptors. If it is not, or what is noted
+//!   is another thread's, the child goes by the marks.
 
-use super::descriptor::{check, list_own, shut};
+use super::futex;
+use super::syscall::{self, shut};
 use crate::errno::{Errno, Result};
-use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering, nulls, statics};
 use crate::sys::Descriptor;
 use core::ptr;
 
@@ -49,35 +84,33 @@ impl Mark {
     }
 }
 
-/// fcntl(2); the libc crate does not have them.
-const F_SETSIG: libc::c_int = 10;
-const F_GETSIG: libc::c_int = 11;
-
 /// Marks a file that was just made.
 pub(super) fn mark(fd: Descriptor, mark: Mark) -> Result<()> {
-    // SAFETY: integers.
-    check(unsafe { libc::fcntl(fd, F_SETSIG, mark.signal()) }).map(|_| ())
+    syscall::set_signal(fd, mark.signal())
 }
 
 /// Does this number refer to a file that bears the mark? Async-signal-safe.
 #[inline]
 pub(super) fn bears(fd: Descriptor, mark: Mark) -> bool {
-    // SAFETY: integers. Nothing is changed.
-    (unsafe { libc::fcntl(fd, F_GETSIG) }) == mark.signal()
+    syscall::signal(fd) == mark.signal()
 }
 
-/// Bits of a number that one level decodes; the top one takes the rest of 31.
-const BITS: u32 = 10;
+/// Bits of a number: a descriptor's are 31.
+const WIDTH: u32 = Descriptor::BITS - 1;
+/// Those that one level decodes; the top one takes the rest.
+const BITS: u32 = WIDTH / 3;
 const FAN: usize = 1 << BITS;
-const TOP: usize = 1 << (31 - 2 * BITS);
+const TOP: usize = 1 << (WIDTH - 2 * BITS);
 
 type Leaf = [AtomicU64; FAN];
 type Middle = [AtomicPtr<Leaf>; FAN];
 
-static TABLE: [AtomicPtr<Middle>; TOP] = [const { AtomicPtr::new(ptr::null_mut()) }; TOP];
+statics! {
+    static TABLE: [AtomicPtr<Middle>; TOP] = nulls();
 
-/// The next holder's serial.
-static SERIAL: AtomicU64 = AtomicU64::new(1);
+    /// The next holder's serial.
+    static SERIAL: AtomicU64 = AtomicU64::new(1);
+}
 
 /// The rest of a word is the serial.
 const HELD: u64 = 1;
@@ -99,10 +132,12 @@ fn write_down(number: Descriptor, held: u64) -> Result<u64> {
         AtomicPtr::new(ptr::null_mut())
     })?;
     let leaf = grow(middle.get((index >> BITS) % FAN).ok_or(Errno::EBADF)?, || AtomicU64::new(0))?;
-    // Release: pairs with `holders_until_now`.
+    // Release: pairs with the Acquire in `holders_until_now`.
     let serial = SERIAL.fetch_add(1, Ordering::Release);
     if let Some(word) = leaf.get(index % FAN) {
-        word.store(serial << 1 | held, Ordering::Relaxed);
+        // An exchange, as all writes of a word: a model checker knows no order
+        // between them and stores.
+        word.swap(serial << 1 | held, Ordering::Relaxed);
     }
     Ok(serial)
 }
@@ -127,9 +162,6 @@ pub(crate) fn is_kept(number: Descriptor) -> bool {
     held && bears(number, Mark::Private)
 }
 
-// The words are Relaxed: nothing but themselves is published by them. The levels
-// are, and so are loaded with Acquire, which pairs with the Release in `grow`.
-
 #[inline]
 fn word(number: Descriptor) -> Option<&'static AtomicU64> {
     let index = usize::try_from(number).ok()?;
@@ -140,6 +172,7 @@ fn word(number: Descriptor) -> Option<&'static AtomicU64> {
 
 #[inline]
 fn level<T>(cell: &AtomicPtr<T>) -> Option<&'static T> {
+    // Acquire: pairs with the Release in `grow`.
     // SAFETY: null, or a level that `grow` made and nobody frees.
     unsafe { cell.load(Ordering::Acquire).as_ref() }
 }
@@ -175,7 +208,8 @@ fn for_each(mut each: impl FnMut(Descriptor, &AtomicU64)) {
         for (low, leaf) in middle.iter().enumerate() {
             let Some(leaf) = level(leaf) else { continue };
             for (last, word) in leaf.iter().enumerate() {
-                if word.load(Ordering::Relaxed) != 0 {
+                // Acquire: pairs with the exchange in `disown_below`.
+                if word.load(Ordering::Acquire) != 0 {
                     each(((high << (2 * BITS)) | (low << BITS) | last) as Descriptor, word);
                 }
             }
@@ -183,18 +217,18 @@ fn for_each(mut each: impl FnMut(Descriptor, &AtomicU64)) {
     }
 }
 
-static BEGUN: AtomicU64 = AtomicU64::new(0);
-static DONE: AtomicU64 = AtomicU64::new(0);
-/// What BEGUN was before the last fork, if all was done then; see [`quiet`].
-static QUIET: AtomicU64 = AtomicU64::new(0);
+statics! {
+    static BEGUN: AtomicU64 = AtomicU64::new(0);
+    static DONE: AtomicU64 = AtomicU64::new(0);
+    /// What BEGUN was before the last fork, if all was done then; see [`quiet`].
+    static QUIET: AtomicU64 = AtomicU64::new(0);
+}
 
 /// BEGUN together with the thread that forks, which a child is in its parent:
 /// another thread that forks at the same time notes something else.
 fn quiet(begun: u64) -> u64 {
-    // SAFETY: no arguments.
-    let thread = unsafe { libc::pthread_self() };
     // An odd factor: so near numbers and near threads do not cancel out.
-    begun.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ thread as u64
+    begun.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(futex::mark())
 }
 
 /// A file of ours is being made, and not yet written down, as long as this
@@ -204,8 +238,8 @@ pub(crate) struct Busy(());
 
 impl Busy {
     pub(crate) fn new() -> Busy {
-        // SeqCst, here and below: before the file is made, and after its number
-        // is written down.
+        // Before the file is made. SeqCst, here and below: it costs no more where
+        // a system call is next, and needs no second thought.
         BEGUN.fetch_add(1, Ordering::SeqCst);
         Busy(())
     }
@@ -213,6 +247,7 @@ impl Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        // After the number is written down, which is seen by whoever sees this.
         DONE.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -220,30 +255,21 @@ impl Drop for Busy {
 /// Before a fork. Of two threads that fork at once one is forgotten here, and
 /// its child looks closer than it must.
 pub(super) extern "C" fn before_fork() {
-    // DONE first: it never is ahead, so if they are the same now, there was a
-    // moment at which nobody was busy.
+    // In this order: see above.
     let done = DONE.load(Ordering::SeqCst);
     let begun = BEGUN.load(Ordering::SeqCst);
     QUIET.store(if begun == done { quiet(begun) } else { 0 }, Ordering::SeqCst);
 }
 
-/// In a forked child, in the handler: closes everything that the parent keeps,
-/// and its queues. Async-signal-safe: the child has one thread, and all that is
-/// in the table is the parent's.
-pub(crate) fn disown_in_handler() {
+/// In a forked child, in the handler: closes everything that the parent has
+/// written down, and its queues. `false`: the parent may have been making more,
+/// and that is known by its mark alone. Async-signal-safe: the child has one
+/// thread, and all that is in the table is the parent's.
+pub(super) fn disown_all() -> bool {
     let begun = BEGUN.load(Ordering::SeqCst);
     DONE.store(begun, Ordering::SeqCst);
     disown_below(u64::MAX, true);
-    if QUIET.load(Ordering::SeqCst) == quiet(begun) {
-        return;
-    }
-    // If the list cannot be had, what another thread was making stays open
-    // until exec.
-    let _ = list_own(&mut |number| {
-        if bears(number, Mark::Private) || bears(number, Mark::Queue) {
-            shut(number);
-        }
-    });
+    QUIET.load(Ordering::SeqCst) == quiet(begun)
 }
 
 /// Those who keep numbers at one moment, and those before them.
@@ -266,10 +292,13 @@ pub(crate) fn disown(holders: Holders, queues: bool) {
 fn disown_below(first: u64, queues: bool) {
     for_each(|number, word| {
         let seen = word.load(Ordering::Relaxed);
-        // Of two that do this at once one has the word.
-        let taken = seen >> 1 < first
-            && word.compare_exchange(seen, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if taken && (bears(number, Mark::Private) || queues && bears(number, Mark::Queue)) {
+        if seen == 0 || seen >> 1 >= first {
+            return;
+        }
+        // Asked before the word is taken, and not after: see above.
+        let is_left = bears(number, Mark::Private) || queues && bears(number, Mark::Queue);
+        let taken = word.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if taken && is_left {
             shut(number);
         }
     });

@@ -94,9 +94,8 @@ impl Knock {
 mod tests {
     use super::super::doorbell;
     use super::super::epoll::Batch;
+    use super::super::syscall::shut;
     use super::*;
-    use crate::sys::Platform;
-    use crate::sys::linux::Native;
 
     /// What a wait on the set finds, without waiting.
     fn found(set: Descriptor) -> Vec<u64> {
@@ -119,7 +118,7 @@ mod tests {
             knocker.quench().unwrap();
             assert_eq!(found(queue), []);
         }
-        Native::close(queue);
+        shut(queue);
     }
 
     #[test]
@@ -136,7 +135,7 @@ mod tests {
         assert_eq!(found(queue), []);
         assert_eq!(found(copy), [7]);
         for number in [queue, other, copy] {
-            Native::close(number);
+            shut(number);
         }
     }
 }

@@ -12,8 +12,9 @@
 //! device, what of it is mounted, and where; ids alone are given out again at
 //! once. A remount changes none of these.
 
-use super::descriptor::{self, Private};
+use super::descriptor::Private;
 use super::epoll;
+use super::syscall;
 use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, Mounts, Token};
 
@@ -211,7 +212,7 @@ impl Opens {
 
 /// The mounts that the calling thread sees: each thread can have its own.
 fn open() -> Result<Private> {
-    match Private::new(|| descriptor::open(c"/proc/thread-self/mountinfo")) {
+    match Private::new(|| syscall::open(c"/proc/thread-self/mountinfo")) {
         Ok(file) => Ok(file),
         Err(error @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EINTR)) => Err(error),
         // No /proc, or one that hides it.
@@ -222,7 +223,7 @@ fn open() -> Result<Private> {
 /// Has the list changed since one of these was last polled? All are polled.
 fn stirs<const N: usize>(numbers: [Descriptor; N]) -> Result<bool> {
     let mut watched = numbers.map(|fd| libc::pollfd { fd, events: libc::POLLPRI, revents: 0 });
-    descriptor::poll_now(&mut watched)?;
+    syscall::poll_now(&mut watched)?;
     Ok(watched.iter().any(|watched| watched.revents & libc::POLLPRI != 0))
 }
 
@@ -235,7 +236,7 @@ fn read(file: &Private, mounts: &mut Vec<u64>) -> Result<()> {
     loop {
         // By its place, not with a read of its own: should the number be a
         // stranger's by now, nothing is taken from a pipe or a socket.
-        let count = match descriptor::read_at(file.number(), &mut bytes, offset) {
+        let count = match syscall::read_at(file.number(), &mut bytes, offset) {
             Err(Errno::EINTR) => continue,
             Ok(0) => break,
             count => count?,

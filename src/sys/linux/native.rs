@@ -1,12 +1,12 @@
-//! One queue's kernel objects, and the contract over them.
+//! The contract, over one queue's kernel objects.
 
 use super::descriptor::{self, Private};
 use super::epoll::{self, ALARM, BELL, DEEDS, MOUNTS, SECOND, mask, pack, pack_private};
 use super::files::{self, Files};
 use super::hints::Found;
 use super::kept::{self, Mark};
-use super::knocker::Knocker;
 use super::mounts::MountTable;
+use super::objects::Native;
 use super::outline::Outline;
 use super::probe::{self, Kind};
 use super::processes::connector::Connector;
@@ -14,7 +14,8 @@ use super::processes::{self, Processes};
 use super::renewal::Renewal;
 use super::sets::{IN_FILES, IN_SECOND, IN_THIRD, leave, replaced};
 use super::signals::{self, Signals};
-use super::{clock, doorbell, leaving, preload, timerfd};
+use super::syscall::{self, clock};
+use super::{doorbell, leaving, timerfd, words};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
@@ -23,28 +24,6 @@ use crate::sys::{
     Platform, Readiness, Sample, Side, Source, Token, Watched,
 };
 use core::ffi::c_uint;
-
-/// One queue's kernel objects.
-#[derive(Debug)]
-pub(crate) struct Native {
-    /// The application's number for the set. Not ours to close.
-    pub(super) number: Descriptor,
-    pub(super) proved: bool,
-    /// The number is a queue, as it seems this one: no stranger's epoll.
-    pub(super) marked: bool,
-    pub(super) cookie: u16,
-    pub(super) doorbell: Option<Private>,
-    pub(super) alarm: Option<Private>,
-    pub(super) second: Option<Private>,
-    pub(super) third: Option<Private>,
-    /// Before the knocker: whoever may knock must know that it goes.
-    pub(super) files: Files,
-    pub(super) knocker: Option<Knocker>,
-    pub(super) mounts: MountTable,
-    pub(super) processes: Processes,
-    pub(super) connector: Connector,
-    pub(super) signals: Signals,
-}
 
 /// Where a thread waits.
 #[derive(Copy, Clone, Debug)]
@@ -108,7 +87,7 @@ impl Platform for Native {
     }
 
     fn close(number: Descriptor) {
-        descriptor::shut(number);
+        syscall::shut(number);
     }
 
     fn answers_to(&self, number: Descriptor) -> bool {
@@ -122,7 +101,7 @@ impl Platform for Native {
     }
 
     fn outline(&self, outline: &Outline) {
-        if preload::is_told() {
+        if words::is_told() {
             outline.draw(self);
         }
     }
@@ -161,7 +140,7 @@ impl Platform for Native {
     fn watch(&mut self, fd: Descriptor, side: Side, arm: Arm, token: Token) -> Result<Source> {
         match side {
             Side::Write if Kind::is_queue(fd)? => return Err(Errno::EINVAL),
-            Side::Except if !descriptor::is_socket(fd)? => return Err(Errno::EINVAL),
+            Side::Except if !syscall::is_socket(fd)? => return Err(Errno::EINVAL),
             _ => {}
         }
         let mut source = Source { repeats: true, wakes: true, notes: 0, place: 0 };
@@ -506,7 +485,7 @@ impl Platform for Native {
 
     #[inline]
     fn now() -> Moment {
-        Moment(clock(libc::CLOCK_MONOTONIC))
+        syscall::now()
     }
 
     fn wall() -> Span {
@@ -514,7 +493,7 @@ impl Platform for Native {
     }
 
     fn is_open(&self, fd: Descriptor) -> bool {
-        descriptor::is_open(fd)
+        syscall::is_open(fd)
     }
 
     fn waiter(number: Descriptor) -> Waiter {

@@ -1,15 +1,28 @@
 //! A queue's numbers, as close() finds them: it has no lock.
 //!
-//! They are written down with the lock, and may be out of date a moment later.
-//! So each set is asked whether it still holds what it should, by whoever goes
-//! by them, before anything is changed in it: a number that has become a
-//! stranger's set says no.
+//! Who writes: the holder of the queue's lock, or of its home's as a queue moves
+//! in. Who reads: any thread that closes something, in whatever handler. Why no
+//! lock is needed, and no order:
+//!
+//! - What was drawn before the close is seen, for then something has ordered the
+//!   two: the program's own doing, which had the watch before it closed. What is
+//!   drawn while a number is closed is seen or not, and both are right: it is as
+//!   if the close had come before the watch. An entry that stays behind is found
+//!   out later, as without the preload library: by its life.
+//! - What is read together may be of two moments, or of two queues, and out of
+//!   date the next moment. So each set is asked whether it still holds what it
+//!   should, by whoever goes by the numbers, before anything is changed in it: a
+//!   number that has become a stranger's set says no. Should it become one
+//!   between the question and the change, that set loses a number that is being
+//!   closed in this moment.
+//! - Whoever rings does so by the number that it was told of. If that is another
+//!   queue by now, the doorbell is not in it.
 
-use super::Native;
 use super::descriptor::Private;
 use super::doorbell;
 use super::epoll::{self, BELL};
 use super::kept::{self, Mark};
+use super::objects::Native;
 use crate::sync::{AtomicI32, AtomicU64, Ordering};
 use crate::sys::{Bell, Descriptor};
 
@@ -39,8 +52,7 @@ impl Default for Outline {
 }
 
 impl Outline {
-    /// Relaxed, here and below: what is read together need not be of one
-    /// moment, since the kernel is asked.
+    /// Relaxed, here and below: see above.
     pub(super) fn draw(&self, native: &Native) {
         let number = |private: &Option<Private>| private.as_ref().map_or(NONE, Private::number);
         write(&self.number, native.number);

@@ -1,55 +1,18 @@
 //! The preload library (`interpose`), if the process has it.
 //!
 //! It stands before the C library's close() and its like, and asks us about
-//! each number that goes. This library announces itself to it, and not the
-//! other way round: at the first kqueue() of a process it looks for one symbol
-//! and, if that is there, calls it with a table of functions. So the archive
-//! and a library that dlopen() brought are served as well as one that the
-//! program is linked to, and without the preload library nothing is paid.
-//!
-//! What is said of a number, and of every number there can be, stands in one
-//! array of words, so that whoever closes reads one word and takes no lock:
-//!
-//! | bits | meaning |
-//! |---|---|
-//! | 63..32 | its *life*: how often a file under this number was closed |
-//! | 31 | it is a queue, or was one when it was last used as such |
-//! | 30 | it is, or was, a private descriptor of the library's (see `kept`) |
-//! | 29 | it is a queue that is being closed in this moment |
-//! | 28..0 | which queue watches it: 0 none, a home and 1, or [`MANY`] |
-//!
-//! A knote remembers the life in which it was made, and is over when the number
-//! has another. So close() need not reach the knote: it goes to the next life,
-//! and whoever has the queue's lock next finds the knote dead.
-//!
-//! All but [`attach`] is async-signal-safe. The words are hints but for the
-//! life: a bit too many costs close() a detour. A number beyond the array is
-//! treated as if there were no preload library.
+//! each number that goes: see [`words`]. This library announces itself to it,
+//! and not the other way round: at the first kqueue() of a process it looks for
+//! one symbol and, if that is there, calls it with a table of functions. So the
+//! archive and a library that dlopen() brought are served as well as one that
+//! the program is linked to, and without the preload library nothing is paid.
 
+use super::preload_table::Table;
 use super::signals;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use crate::sys::{Descriptor, Watchers};
+use super::words::{self, KNOWN, NUMBERS};
+use crate::sys::Descriptor;
 use core::ffi::{c_int, c_void};
-use core::ptr;
 use std::sync::OnceLock;
-
-/// As many as Linux lets a process have, unless told otherwise (fs.nr_open).
-const NUMBERS: usize = 1 << 20;
-
-const LIFE: u64 = 1 << 32;
-const QUEUE: u64 = 1 << 31;
-const PRIVATE: u64 = 1 << 30;
-const CLOSING: u64 = 1 << 29;
-const WATCHERS: u64 = CLOSING - 1;
-/// More than one queue has watched it.
-const MANY: u64 = WATCHERS;
-
-/// The array, once the preload library has been found. It is never unmapped;
-/// a forked child has a copy, and its own queues begin with that.
-static WORDS: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
-
-/// No number above this one has ever had a bit.
-static HIGHEST: AtomicU32 = AtomicU32::new(0);
 
 /// What the core gives for the preload library to call.
 #[derive(Copy, Clone, Debug)]
@@ -65,30 +28,6 @@ pub(crate) struct Closing {
     pub(crate) next: extern "C" fn(Descriptor) -> Descriptor,
 }
 
-/// What the preload library is given; `interpose/src/table.rs` has the same.
-/// Fields are only ever added, at the end.
-#[derive(Debug)]
-#[repr(C)]
-struct Table {
-    size: usize,
-    /// A number whose word has a bit of `mask` must be asked about.
-    words: *const AtomicU64,
-    count: usize,
-    mask: u64,
-    closing: extern "C" fn(Descriptor, c_int, c_int) -> c_int,
-    closed: extern "C" fn(Descriptor),
-    next: extern "C" fn(Descriptor) -> Descriptor,
-    action: extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int,
-    leave: extern "C" fn(c_int) -> u64,
-    stay: extern "C" fn(u64, c_int),
-}
-
-// SAFETY: the pointer leads to atomics that are there for good, and nothing in
-// the table is changed.
-unsafe impl Sync for Table {}
-// SAFETY: as above.
-unsafe impl Send for Table {}
-
 type Attach = unsafe extern "C" fn(*const Table) -> *mut c_void;
 
 /// Looks for the preload library, and introduces the two if it is there.
@@ -99,12 +38,12 @@ pub(crate) fn attach(core: Closing) {
     if found.is_null() {
         return;
     }
-    let Some(words) = words() else { return };
+    let Some(words) = words::make() else { return };
     let table = TABLE.get_or_init(|| Table {
         size: size_of::<Table>(),
         words,
         count: NUMBERS,
-        mask: LIFE - 1,
+        mask: KNOWN,
         closing: core.closing,
         closed: core.closed,
         next: core.next,
@@ -119,165 +58,4 @@ pub(crate) fn attach(core: Closing) {
     // What the C library calls sigaction(): ours must not be taken for the
     // application's.
     signals::set_sigaction(sigaction);
-}
-
-/// The array, made if it is not there. `None`: there is no memory for it, and
-/// so no preload library.
-fn words() -> Option<*const AtomicU64> {
-    let there = WORDS.load(Ordering::Acquire);
-    if !there.is_null() {
-        return Some(there);
-    }
-    let size = NUMBERS * size_of::<AtomicU64>();
-    // SAFETY: a new anonymous mapping at no particular address. Only the pages
-    // that are used take memory.
-    let made = unsafe {
-        libc::mmap(
-            ptr::null_mut(),
-            size,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-            -1,
-            0,
-        )
-    };
-    if made == libc::MAP_FAILED {
-        return None;
-    }
-    let made = made.cast::<AtomicU64>();
-    // AcqRel: pairs with the Acquire above and in `word`; zeroed memory.
-    match WORDS.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => Some(made),
-        Err(winner) => {
-            // SAFETY: ours, and nobody else has seen it.
-            unsafe { libc::munmap(made.cast(), size) };
-            Some(winner)
-        }
-    }
-}
-
-/// Is the preload library there?
-#[inline]
-pub(crate) fn is_told() -> bool {
-    !WORDS.load(Ordering::Relaxed).is_null()
-}
-
-#[inline]
-fn word(number: Descriptor) -> Option<&'static AtomicU64> {
-    let words = WORDS.load(Ordering::Acquire);
-    let number = usize::try_from(number).ok().filter(|number| *number < NUMBERS)?;
-    if words.is_null() {
-        return None;
-    }
-    // SAFETY: the mapping has so many words.
-    let word = unsafe { words.add(number) };
-    // SAFETY: it was zeroed, and stays.
-    Some(unsafe { &*word })
-}
-
-fn set(number: Descriptor, bits: u64) {
-    if let Some(word) = word(number) {
-        HIGHEST.fetch_max(number.cast_unsigned(), Ordering::Relaxed);
-        word.fetch_or(bits, Ordering::AcqRel);
-    }
-}
-
-fn unset(number: Descriptor, bits: u64) {
-    if let Some(word) = word(number) {
-        word.fetch_and(!bits, Ordering::AcqRel);
-    }
-}
-
-/// A queue begins to watch a number; the number's life.
-///
-/// The word is changed before the kernel is told to watch. So a close() that
-/// does not see the bit comes before the watch, and takes nothing from it; or
-/// it runs at the same time, and then it is as if nobody had seen it.
-pub(crate) fn begin_watch(number: Descriptor, home: u32) -> u32 {
-    let Some(word) = word(number) else { return 0 };
-    HIGHEST.fetch_max(number.cast_unsigned(), Ordering::Relaxed);
-    let home = u64::from(home) + 1;
-    let mark = |word: u64| match word & WATCHERS {
-        0 => Some(word | home),
-        there if there == home || there == MANY => None,
-        _ => Some(word | MANY),
-    };
-    let (Ok(word) | Err(word)) = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, mark);
-    (word / LIFE) as u32
-}
-
-/// A queue has no knote of this number any more.
-pub(crate) fn end_watch(number: Descriptor, home: u32) {
-    let Some(word) = word(number) else { return };
-    let home = u64::from(home) + 1;
-    let unmark = |word: u64| (word & WATCHERS == home).then_some(word & !WATCHERS);
-    // Should there be others, who is left cannot be told.
-    let _ = word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, unmark);
-}
-
-/// The life of a number.
-#[inline]
-pub(crate) fn life(number: Descriptor) -> u32 {
-    word(number).map_or(0, |word| (word.load(Ordering::Acquire) / LIFE) as u32)
-}
-
-/// The file under this number is about to go: who must know.
-pub(crate) fn end_life(number: Descriptor) -> Watchers {
-    let Some(word) = word(number) else { return Watchers::None };
-    let end = |word: u64| Some((word & !(LIFE - 1)).wrapping_add(LIFE));
-    let (Ok(word) | Err(word)) = word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, end);
-    match word & WATCHERS {
-        0 => Watchers::None,
-        MANY => Watchers::Any,
-        home => Watchers::One((home - 1) as u32),
-    }
-}
-
-/// From now on this number is a queue.
-pub(crate) fn begin_queue(number: Descriptor) {
-    set(number, QUEUE);
-}
-
-/// It is about to be closed, and is no queue any more.
-pub(crate) fn end_queue(number: Descriptor) {
-    if let Some(word) = word(number) {
-        // SeqCst, as in `is_closed_queue`: see `queue::calls`.
-        word.fetch_and(!QUEUE, Ordering::SeqCst);
-    }
-}
-
-/// Was this number a queue, and has been closed, as the preload library tells?
-/// One beyond the array is not told of.
-#[inline]
-pub(crate) fn is_closed_queue(number: Descriptor) -> bool {
-    word(number).is_some_and(|word| word.load(Ordering::SeqCst) & QUEUE == 0)
-}
-
-/// A queue's number is about to be closed.
-pub(crate) fn begin_closing(number: Descriptor) {
-    set(number, CLOSING);
-}
-
-pub(crate) fn end_closing(number: Descriptor) {
-    unset(number, CLOSING);
-}
-
-pub(crate) fn is_closing(number: Descriptor) -> bool {
-    word(number).is_some_and(|word| word.load(Ordering::Acquire) & CLOSING != 0)
-}
-
-pub(super) fn begin_private(number: Descriptor) {
-    set(number, PRIVATE);
-}
-
-pub(super) fn end_private(number: Descriptor) {
-    unset(number, PRIVATE);
-}
-
-/// The next number, this one included, of which something is known.
-pub(crate) fn next_known(number: Descriptor) -> Option<Descriptor> {
-    let highest = HIGHEST.load(Ordering::Relaxed).cast_signed();
-    (number.max(0)..=highest).find(|number| {
-        word(*number).is_some_and(|word| word.load(Ordering::Acquire) & (LIFE - 1) != 0)
-    })
 }

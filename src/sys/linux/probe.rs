@@ -8,8 +8,9 @@
 //! that asks after a refused connect() would be told success. What poll, the
 //! TCP state and the history of the watch tell is enough to name it.
 
-use super::descriptor::{self, EPOLL_NAME, ask_int, ask_option, fdinfo, file_name, lend};
 use super::epoll::readiness;
+use super::proc::{EPOLL_NAME, fdinfo, file_name};
+use super::syscall::{self, ask_int, ask_option, lend};
 use crate::errno::{Errno, Result};
 use crate::sys::{Class, Descriptor, Readiness, Sample, Side, Source};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -436,7 +437,7 @@ fn sending(fd: Descriptor, kind: Kind, source: &mut Source, may_send: bool) -> R
         // Sending nothing to a UNIX stream sends nothing, takes no error away
         // and is refused once the side is shut. (To a seqpacket socket it
         // would send an empty record, and of a TCP socket take an error away.)
-        Kind::UnixStream if may_send => match descriptor::send_nothing(fd) {
+        Kind::UnixStream if may_send => match syscall::send_nothing(fd) {
             Err(Errno::EPIPE) => Ok(Sending::Shut),
             Err(Errno::ENOTCONN) => Ok(Sending::NotYet),
             Err(Errno::EBADF) => Err(Errno::EBADF),
@@ -486,7 +487,7 @@ impl TcpInfo {
 pub(super) fn poll_now(fd: Descriptor) -> Result<Readiness> {
     let events = libc::POLLIN | libc::POLLOUT | libc::POLLPRI | libc::POLLRDHUP;
     let mut watched = libc::pollfd { fd, events, revents: 0 };
-    descriptor::poll_now(core::slice::from_mut(&mut watched))?;
+    syscall::poll_now(core::slice::from_mut(&mut watched))?;
     if watched.revents & libc::POLLNVAL != 0 {
         return Err(Errno::EBADF);
     }

@@ -18,14 +18,15 @@
 //! epoll of the application's that watches the queue loses its entry, for the
 //! same reason; no one can tell it.
 
-use super::Native;
-use super::descriptor::{self, Private};
+use super::descriptor::Private;
 use super::doorbell;
 use super::epoll::{
     self, ALARM, BELL, BLOCKED, DEEDS, FAREWELL, FILES, KNOCK, MOUNTS, SECOND, SIGNALS, THIRD,
 };
 use super::kept::{self, Busy};
+use super::objects::Native;
 use super::sets::{IN_SECOND, IN_THIRD};
+use super::syscall;
 use crate::errno::{Errno, Result};
 use crate::sys::{Bell, Descriptor, Source};
 
@@ -49,7 +50,7 @@ struct First(Descriptor);
 
 impl Drop for First {
     fn drop(&mut self) {
-        descriptor::shut(self.0);
+        syscall::shut(self.0);
     }
 }
 
@@ -113,7 +114,7 @@ impl Native {
         let doorbell = self.doorbell.as_ref().ok_or(Errno::EBADF)?;
         let old = *numbers.first().ok_or(Errno::EBADF)?;
         // The one reason for which no number can be replaced below.
-        if !numbers.iter().all(|number| descriptor::is_allowed(*number)) {
+        if !numbers.iter().all(|number| syscall::is_allowed(*number)) {
             return Err(Errno::EMFILE);
         }
         // The farewell is an entry of the doorbell's file under a number that is
@@ -130,7 +131,7 @@ impl Native {
             // get it again, it loses that file: no call replaces a number only
             // if it still is what it was.
             if epoll::contains(*number, &farewell) {
-                descriptor::put_under(new.first(), *number);
+                syscall::put_under(new.first(), *number);
             }
         }
         self.second = new.second;

@@ -4,11 +4,11 @@
 //! watched has its second side in a second set, nested in the first; EXCEPT and
 //! PROCDESC have a third. What others wake the queue by is nested too.
 
-use super::Native;
 use super::descriptor::{self, Private};
 use super::epoll::{self, BLOCKED, KNOCK, SECOND, SIGNALS, THIRD, pack_private};
 use super::kept::{self, Mark};
 use super::knocker::{Knock, Knocker};
+use super::objects::Native;
 use super::processes;
 use super::signals::{Place, Signals};
 use crate::errno::{Errno, Result};

@@ -5,8 +5,9 @@
 //! like to whoever polls the queue. (A periodic timerfd would fall silent
 //! until read.)
 
-use super::descriptor::{Private, check, own};
+use super::descriptor::Private;
 use super::epoll::moment_timespec;
+use super::syscall::{check, own};
 use crate::clock::Moment;
 use crate::errno::Result;
 

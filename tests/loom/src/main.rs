@@ -31,6 +31,9 @@ fn main() -> std::process::ExitCode {
         registry::models(),
         sys::linux::lock_models(),
         sys::linux::forked::models(),
+        sys::linux::keeping::models(),
+        sys::linux::closes::models(),
+        sys::linux::outlines::models(),
         sys::linux::files::models(),
         sys::linux::signals::models(),
     ];

@@ -13,12 +13,13 @@ mod bell;
 mod calls;
 
 use crate::clock::Moment;
-use crate::sync::{AtomicBool, AtomicU64, Ordering};
-use crate::sys::Bell;
+use crate::sync::{AtomicU64, Ordering};
+use crate::sys::linux::closes::{self, words};
+use crate::sys::{Bell, Descriptor};
 use crate::{Model, check};
 use bell::{Ringing, Step, Wake};
 use calls::Calls;
-use loom::sync::{Arc, Condvar, Mutex};
+use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
 use loom::thread::JoinHandle;
 
 pub(crate) fn models() -> Vec<Model> {
@@ -30,6 +31,7 @@ pub(crate) fn models() -> Vec<Model> {
         ("bell::who_leaves_with_the_lock_lets_a_ringer_be", a_thread_that_leaves_the_lock),
         ("calls::each_close_is_looked_into", each_close_is_looked_into),
         ("calls::one_that_crosses_a_wait_is_not_slept_through", one_that_crosses_a_wait),
+        ("calls::a_bell_that_is_held_again_is_put_to_rest", held_again),
     ]
 }
 
@@ -248,11 +250,13 @@ fn each_close_is_looked_into() {
 /// those of `Home::close`, with the bell left held.
 fn one_that_crosses_a_wait() {
     check(4, || {
-        let shared = Arc::new((Calls::new(), Home::new(), AtomicBool::new(false)));
+        closes::begin();
+        words::begin_queue(NUMBER);
+        let shared = Arc::new((Calls::new(), Home::new()));
         let closer = closes(&shared);
-        if let Some(epoch) = shared.0.sleep(|| shared.2.load(Ordering::SeqCst)) {
+        if let Some(epoch) = shared.0.sleep(|| words::is_closed_queue(NUMBER)) {
             shared.1.wait();
-            assert!(shared.2.load(Ordering::SeqCst) && shared.0.is_roused());
+            assert!(words::is_closed_queue(NUMBER) && shared.0.is_roused());
             shared.0.wake(epoch);
         }
         closer.join().unwrap();
@@ -260,15 +264,72 @@ fn one_that_crosses_a_wait() {
     });
 }
 
-/// Beside the home: is the number closed?
-type Callers = Arc<(Calls, Arc<Home>, AtomicBool)>;
+const NUMBER: Descriptor = 3;
+
+type Callers = Arc<(Calls, Arc<Home>)>;
 
 fn closes(shared: &Callers) -> JoinHandle<()> {
     let shared = Arc::clone(shared);
     crate::spawn(move || {
-        shared.2.store(true, Ordering::SeqCst);
+        words::end_queue(NUMBER);
         if shared.0.close(Moment(1)) {
             shared.1.set(Bell::Hold);
         }
     })
+}
+
+/// A thread waits by the number that is closed. Another one, by one that is not,
+/// has been woken too, and holds the bell again for the first. It is not left
+/// held when all is over. The lines are those of `Home::close`, `enter`, `answer`
+/// and `keep_roused`.
+fn held_again() {
+    check(3, || {
+        closes::begin();
+        words::begin_queue(NUMBER);
+        let shared = Arc::new((Calls::new(), Home::new()));
+        let waits = |shared: &(Calls, Arc<Home>)| {
+            if let Some(epoch) = shared.0.sleep(|| words::is_closed_queue(NUMBER)) {
+                shared.1.wait();
+                shared.0.wake(epoch);
+            }
+            enter(shared);
+        };
+        let waiter = {
+            let shared = Arc::clone(&shared);
+            crate::spawn(move || waits(&shared))
+        };
+        let other = {
+            let shared = Arc::clone(&shared);
+            crate::spawn(move || keep_roused(&shared))
+        };
+        words::end_queue(NUMBER);
+        if shared.0.close(Moment(1)) {
+            shared.1.set(Bell::Hold);
+            shared.0.rouse(Moment(1));
+        }
+        waiter.join().unwrap();
+        other.join().unwrap();
+        enter(&shared);
+        assert!(!shared.1.kernel.lock().unwrap().level);
+    });
+}
+
+/// The queue, locked; and is somebody still to be woken?
+fn enter<'a>((calls, home): &'a (Calls, Arc<Home>)) -> (MutexGuard<'a, Queue>, bool) {
+    let mut queue = home.queue.lock().unwrap();
+    let roused = calls.is_roused() && !calls.is_over(Moment(1));
+    if calls.is_roused() && !roused {
+        calls.calm();
+        home.set(Bell::Rest);
+        queue.ringing.is_set(Bell::Rest);
+    }
+    (queue, roused)
+}
+
+fn keep_roused(shared: &(Calls, Arc<Home>)) {
+    if shared.0.is_roused()
+        && let (_queue, true) = enter(shared)
+    {
+        shared.1.set(Bell::Hold);
+    }
 }

@@ -54,6 +54,15 @@ macro_rules! atomic {
             ) -> Result<$value, $value> {
                 ordered(done, || self.0.compare_exchange(from, to, done, failed))
             }
+
+            pub(crate) fn fetch_update(
+                &self,
+                done: Ordering,
+                failed: Ordering,
+                change: impl FnMut($value) -> Option<$value>,
+            ) -> Result<$value, $value> {
+                ordered(done, || self.0.fetch_update(done, failed, change))
+            }
         }
     };
 }
@@ -77,6 +86,10 @@ macro_rules! adding {
             pub(crate) fn fetch_and(&self, value: $value, order: Ordering) -> $value {
                 ordered(order, || self.0.fetch_and(value, order))
             }
+
+            pub(crate) fn fetch_max(&self, value: $value, order: Ordering) -> $value {
+                ordered(order, || self.0.fetch_max(value, order))
+            }
         })*
     };
 }
@@ -89,7 +102,7 @@ atomic!(AtomicU32, AtomicU32, u32);
 atomic!(AtomicU64, AtomicU64, u64);
 atomic!(AtomicUsize, AtomicUsize, usize);
 atomic!(AtomicPtr<T>, AtomicPtr, *mut T);
-adding!(AtomicU32 u32, AtomicU64 u64, AtomicUsize usize);
+adding!(AtomicI32 i8, AtomicU32 u32, AtomicU64 u64, AtomicUsize usize);
 
 /// std's, with the orderings that it promises.
 #[derive(Debug)]
@@ -113,6 +126,18 @@ impl<T> OnceLock<T> {
         value
     }
 }
+
+pub(crate) fn nulls<T, const N: usize>() -> [AtomicPtr<T>; N] {
+    std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut()))
+}
+
+/// Each run of a model has its own; a fork looks at them from outside.
+macro_rules! statics {
+    ($($(#[$note:meta])* static $name:ident: $type:ty = $value:expr;)*) => {
+        loom::lazy_static! { $($(#[$note])* pub(crate) static ref $name: $type = $value;)* }
+    };
+}
+pub(crate) use statics;
 
 macro_rules! const_fn {
     ($(#[$note:meta])* $reach:vis fn $($rest:tt)*) => {

@@ -13,6 +13,14 @@ pub(crate) enum Bell {
     Hold,
 }
 
+/// As the contract's.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Watchers {
+    None,
+    One(u32),
+    Any,
+}
+
 /// No thread of a model leaves a lock behind.
 pub(crate) fn reclaim<T>(_: &Mutex<T>, _: impl FnOnce(&mut T)) -> bool {
     false

@@ -1,11 +1,11 @@
 //! A file that a queue knows: which one it is, what it is known for, and what
 //! has become of it.
 
-use super::super::descriptor::{file_name, lend};
-use super::NONE;
+use super::super::proc::file_name;
+use super::super::syscall::lend;
+use super::hook::{Hook, NONE};
 use super::inotify::Role;
 use super::notes::{self, Change, State};
-use super::watches::Hook;
 use crate::errno::{Errno, Result};
 use crate::event::{NOTE_DELETE, NOTE_REVOKE};
 use crate::sys::{Class, Descriptor, FileNotes, Token};

@@ -3,9 +3,9 @@
 //! A watch goes through /proc/self/fd/N and so follows the open file, also
 //! when it is renamed or unlinked. Two descriptors of one inode share a watch.
 
-use super::super::descriptor::{
-    OWN_DESCRIPTORS, PATH, Private, ask_int, check, own, proc_path, proc_path_to,
-};
+use super::super::descriptor::Private;
+use super::super::proc::{OWN_DESCRIPTORS, PATH, proc_path, proc_path_to};
+use super::super::syscall::{ask_int, check, own};
 use super::notes::Change;
 use crate::errno::{Errno, Result};
 use crate::sys::Descriptor;

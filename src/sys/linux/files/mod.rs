@@ -13,29 +13,26 @@
 //! until the mark that it put behind them.
 
 mod entry;
+mod hook;
 mod inotify;
 mod instance;
 mod news;
 mod notes;
-mod of_queue;
 mod shared;
 mod watches;
 
+pub(super) use entry::is_unheard;
 pub(super) use shared::reclaim;
-
-use entry::{Entry, is_unheard};
 
 use super::knocker::Knock;
 use crate::errno::{Errno, Result};
 use crate::sys::{Class, Descriptor, FileNotes, Token};
 
-use entry::Notes;
+use entry::{Entry, Notes};
+use hook::NONE;
 use inotify::{Letter, Role};
 use instance::Instance;
 use watches::Watches;
-
-/// No entry.
-pub(super) const NONE: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(super) struct Files {
@@ -225,7 +222,7 @@ impl Files {
     /// its events.
     fn hook(&mut self, place: u32, role: Role) -> Result<()> {
         let entry = self.entries.get(place as usize).ok_or(Errno::ENOENT)?;
-        let (fd, mask, was) = (entry.fd(), entry.mask(role), entry.hook(role).watch());
+        let (fd, mask, was) = (entry.fd(), entry.mask(role), entry.hook(role).watch);
         self.watches.reserve()?;
         let (watch, shared) = self.instance.add(fd, role, mask)?;
         if watch == was {
@@ -261,7 +258,7 @@ impl Files {
         if let Some(entry) = self.entries.get(place as usize)
             && !entry.hook(role).is_free()
         {
-            self.lower_watch(entry.hook(role).watch());
+            self.lower_watch(entry.hook(role).watch);
         }
     }
 

@@ -1,10 +1,11 @@
 //! News of files: what the instance says, given to the entries that it is
 //! about, and their hints.
 
+use super::Files;
+use super::entry::Entry;
+use super::hook::{NONE, hook_of};
 use super::inotify::Role;
 use super::notes::Change;
-use super::watches::hook_of;
-use super::{Entry, Files, NONE};
 use crate::sys::Token;
 
 /// The kernel's queue, of 16,384 events by default, is read within one call, so
@@ -77,8 +78,8 @@ impl Files {
         while let Some((place, role)) = hook_of(next) {
             let Some(entry) = self.entries.get_mut(place as usize) else { return };
             let hook = entry.hook(role);
-            next = hook.next();
-            if hook.since() > self.met {
+            next = hook.next;
+            if hook.since > self.met {
                 continue;
             }
             let heard = match role {

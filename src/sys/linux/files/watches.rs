@@ -1,55 +1,12 @@
 //! The watches of a queue's inotify instance, and which entries each serves.
 //!
 //! An inode has one watch, whoever asks and through whatever descriptor, so
-//! its mask is the union of what its entries want. Each entry has two hooks:
-//! one to hang on the watch of its own inode, one for that of its parent.
+//! its mask is the union of what its entries want.
 
+use super::entry::Entry;
+use super::hook::{Hook, NONE, hook_id, hook_of};
 use super::inotify::Role;
-use super::{Entry, NONE};
 use crate::errno::{Errno, Result};
-
-const NO_WATCH: i32 = -1;
-
-/// A place on a watch's list.
-#[derive(Copy, Clone, Debug)]
-pub(super) struct Hook {
-    watch: i32,
-    /// The next hook, as [`hook_id`] has it.
-    next: u32,
-    /// It is told of nothing before this mark.
-    since: i32,
-}
-
-impl Hook {
-    pub(super) const NONE: Hook = Hook { watch: NO_WATCH, next: NONE, since: 0 };
-
-    pub(super) fn is_free(&self) -> bool {
-        self.watch == NO_WATCH
-    }
-
-    pub(super) fn watch(&self) -> i32 {
-        self.watch
-    }
-
-    pub(super) fn next(&self) -> u32 {
-        self.next
-    }
-
-    pub(super) fn since(&self) -> i32 {
-        self.since
-    }
-}
-
-/// An entry's hook as one number.
-fn hook_id(place: u32, role: Role) -> u32 {
-    place << 1 | u32::from(role == Role::Parent)
-}
-
-/// Which entry's which hook a number means.
-pub(super) fn hook_of(id: u32) -> Option<(u32, Role)> {
-    let role = if id & 1 == 0 { Role::Own } else { Role::Parent };
-    (id != NONE).then_some((id >> 1, role))
-}
 
 #[derive(Debug)]
 struct Watch {

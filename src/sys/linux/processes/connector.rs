@@ -11,12 +11,12 @@
 //! or say nothing at all: without an answer to the first request there is no
 //! connector.
 
-use super::super::Native;
-use super::super::descriptor::{Private, check, last_error, own};
+use super::super::descriptor::Private;
+use super::super::syscall::{check, last_error, now, own};
 use super::exit;
 use crate::clock::Moment;
 use crate::errno::{Errno, Result};
-use crate::sys::{Deed, Platform, Token};
+use crate::sys::{Deed, Token};
 use core::mem::size_of;
 
 /// A process that is followed. Ordered by number, so that all who follow one
@@ -114,7 +114,7 @@ impl Connector {
                 ahead
             }
         };
-        let now = Native::now().0.saturating_add_signed(ahead.saturating_neg());
+        let now = now().0.saturating_add_signed(ahead.saturating_neg());
         let since = if born { 0 } else { now };
         let follower = Follower { pid, token, since };
         match self.find(follower.key()) {
@@ -174,7 +174,7 @@ impl Connector {
     /// numbers can have gone round, is that worth a question.
     pub(in crate::sys::linux) fn is_anothers(&self, pid: i32) -> bool {
         let (Some(telling), Some(line)) = (&self.telling, &self.line) else { return false };
-        let now = Native::now().0.saturating_add_signed(line.ahead.saturating_neg());
+        let now = now().0.saturating_add_signed(line.ahead.saturating_neg());
         telling.deed == Deed::Forked(pid)
             && now.saturating_sub(telling.at) > ROUND
             && exit::began_after(pid, telling.at)
@@ -342,11 +342,11 @@ impl Line {
     fn open() -> Result<Line> {
         let line = Line { socket: connect().map_err(refusal)?, ahead: 0, least_ahead: 0 };
         // Unlike any that others send: the answers to theirs come here too.
-        let before = Native::now();
+        let before = now();
         let cookie = (before.0 as u32).wrapping_mul(0x9e37_79b9) ^ line.socket.number() as u32;
         line.send(&Request::new(LISTEN, None, cookie)).map_err(refusal)?;
         let answered = line.answer(cookie)?;
-        let ahead = Native::now().0.wrapping_sub(answered.0).cast_signed();
+        let ahead = now().0.wrapping_sub(answered.0).cast_signed();
         let least_ahead = before.0.wrapping_sub(answered.0).cast_signed();
         // No answer is to be had to this one: NONE is not among the events
         // asked for. Before 6.6 it is passed over, and all events come.
@@ -356,7 +356,7 @@ impl Line {
 
     /// No earlier than now, by the clock that dates the events.
     fn now_at_most(&self) -> u64 {
-        Native::now().0.saturating_add_signed(self.least_ahead.saturating_neg())
+        now().0.saturating_add_signed(self.least_ahead.saturating_neg())
     }
 
     /// Looks for the answer to the first request, which the kernel has given

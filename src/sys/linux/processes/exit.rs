@@ -4,8 +4,8 @@
 //! the zombie as it is, for children; /proc/PID/stat, for zombies of the same
 //! user; PIDFD_GET_INFO (since 6.15), for whatever has been reaped.
 
-use super::super::clock;
-use super::super::descriptor::{Reading, check};
+use super::super::proc::Reading;
+use super::super::syscall::{check, clock};
 use crate::errno::{Errno, Result};
 use crate::sys::{Descriptor, Exit};
 use std::io::Write;

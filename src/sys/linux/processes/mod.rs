@@ -10,10 +10,12 @@
 pub(super) mod connector;
 mod exit;
 
-use super::descriptor::{Private, check, own};
+use super::descriptor::Private;
 use super::knocker::Knock;
 use super::probe::poll_now;
+use super::proc::fdinfo;
 use super::signals::Ear;
+use super::syscall::{check, own};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::{Descriptor, Exit, Readiness, Token, Watched};
@@ -234,7 +236,7 @@ pub(super) fn process_of(fd: Descriptor) -> Result<Option<i32>> {
         return Err(Errno::EINVAL);
     }
     let mut text = [0u8; 512];
-    match super::descriptor::fdinfo(&mut text, fd) {
+    match fdinfo(&mut text, fd) {
         Some(text) => {
             let pid = text.lines().find_map(|line| line.strip_prefix("Pid:"));
             let pid = pid.ok_or(Errno::EINVAL)?.trim().parse::<i32>();

@@ -9,6 +9,7 @@
 //! threads, or a handler on top of one, that set a disposition at once write
 //! down one each (see [`super::table`]), and the kernel says whose was last.
 
+use super::super::syscall::set_errno;
 use super::hook;
 use super::kernel::{self, Action, bit, each};
 use super::ledger::{self, is_left_alone, unhook};
@@ -40,7 +41,7 @@ pub(in crate::sys::linux) extern "C" fn action(
             0
         }
         Err(error) => {
-            super::super::set_errno(error);
+            set_errno(error);
             -1
         }
     }

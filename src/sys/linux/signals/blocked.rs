@@ -8,8 +8,8 @@
 //! there. Whoever takes a signal counts it, and it can be taken once: nothing
 //! is counted twice, whoever is quicker.
 
-use super::super::descriptor::{Reading, list_numbers};
-use super::super::thread_id;
+use super::super::proc::{Reading, list_numbers};
+use super::super::syscall::thread_id;
 use super::kernel;
 use crate::errno::Result;
 use std::ffi::CStr;

@@ -3,7 +3,7 @@
 //! All are async-signal-safe: the handler and the fork handler make them. They
 //! may change errno.
 
-use super::super::descriptor::{check, own};
+use super::super::syscall::{check, own, thread_id};
 use crate::errno::Result;
 use crate::sync::{AtomicPtr, Ordering};
 use core::ffi::{c_ulong, c_void};
@@ -186,7 +186,7 @@ pub(crate) fn process_id() -> i32 {
 
 /// Sends a signal to the calling thread.
 pub(super) fn send_to_myself(signal: i32) {
-    let thread = super::super::thread_id();
+    let thread = thread_id();
     // SAFETY: integers. The thread exists.
     unsafe { libc::syscall(libc::SYS_tgkill, process_id(), thread, signal) };
 }

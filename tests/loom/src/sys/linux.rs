@@ -1,10 +1,12 @@
 //! The platform's lock-free files, and what stands in for the rest.
 
+pub(crate) mod closes;
 pub(crate) mod descriptor;
 pub(crate) mod epoll;
 pub(crate) mod files;
 pub(crate) mod forked;
 mod futex;
+pub(crate) mod keeping;
 pub(crate) mod kept;
 #[path = "../../../../src/sys/linux/knocker.rs"]
 #[allow(dead_code, reason = "for the rest of the library")]
@@ -12,6 +14,7 @@ pub(crate) mod knocker;
 #[path = "../../../../src/sys/linux/lock_word.rs"]
 #[allow(dead_code, reason = "for the rest of the library")]
 mod lock_word;
+pub(crate) mod outlines;
 pub(crate) mod per_process;
 pub(crate) mod signals;
 

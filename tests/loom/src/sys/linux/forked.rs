@@ -6,7 +6,7 @@
 mod per_process;
 
 /// The words that the kernel wipes in a child.
-mod wiped {
+pub(crate) mod wiped {
     use crate::errno::Result;
     use crate::sync::{AtomicPtr, Ordering};
     use std::ptr::null_mut;
@@ -23,11 +23,13 @@ mod wiped {
 
     pub(super) unsafe fn unmake<T>(_: *mut AtomicPtr<T>) {}
 
-    pub(super) fn begin() {
+    /// A run begins.
+    pub(crate) fn begin() {
         WORDS.lock().unwrap().clear();
     }
 
-    pub(super) fn fork() {
+    /// From now on this is the child.
+    pub(crate) fn fork() {
         let words = std::mem::take(&mut *WORDS.lock().unwrap());
         words.iter().for_each(|wipe| wipe());
         *WORDS.lock().unwrap() = words;
@@ -38,7 +40,7 @@ use crate::{Model, check, spawn};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread::JoinHandle;
-use per_process::PerProcess;
+pub(crate) use per_process::PerProcess;
 
 pub(crate) fn models() -> Vec<Model> {
     vec![

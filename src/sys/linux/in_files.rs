@@ -1,17 +1,17 @@
 //! What a queue does with its files: an instance for them, and READ.
 
-use super::super::Native;
-use super::super::descriptor;
-use super::super::epoll::FILES;
-use super::super::probe;
-use super::is_unheard;
+use super::descriptor;
+use super::epoll::FILES;
+use super::files::is_unheard;
+use super::objects::Native;
+use super::probe;
 use crate::errno::{Errno, Result};
 use crate::sys::{Arm, Class, Descriptor, Sample, Side, Source};
 
 impl Native {
     /// Makes sure that files can be watched, this one too. A queue has an
     /// inotify instance of its own, unless the user has no more of them.
-    pub(in crate::sys::linux) fn instance(&mut self, fd: Descriptor) -> Result<()> {
+    pub(super) fn instance(&mut self, fd: Descriptor) -> Result<()> {
         if is_unheard(fd) {
             return Err(Errno::ENOSYS);
         }
@@ -31,27 +31,21 @@ impl Native {
 
     /// Makes changes of a file give hints. If they cannot, the core looks by
     /// the clock.
-    pub(in crate::sys::linux) fn hear(&mut self, fd: Descriptor, source: &mut Source) {
+    pub(super) fn hear(&mut self, fd: Descriptor, source: &mut Source) {
         let place = source.place;
         source.wakes = self.instance(fd).and_then(|()| self.files.watch(place)).is_ok();
     }
 
     /// A file gives hints once it has fallen silent, and at every change if
     /// edges are asked for.
-    pub(in crate::sys::linux) fn arm_file(
-        &mut self,
-        fd: Descriptor,
-        side: Side,
-        source: &mut Source,
-        arm: Arm,
-    ) {
+    pub(super) fn arm_file(&mut self, fd: Descriptor, side: Side, source: &mut Source, arm: Arm) {
         let file = self.files.class(source.place) == Class::File;
         if arm == Arm::Edge && side == Side::Read && file {
             self.hear(fd, source);
         }
     }
 
-    pub(in crate::sys::linux) fn sample_file(
+    pub(super) fn sample_file(
         &mut self,
         fd: Descriptor,
         side: Side,
@@ -74,7 +68,7 @@ impl Native {
     }
 
     /// Is the number still this file? If not, its entry goes.
-    pub(in crate::sys::linux) fn verify_file(&mut self, fd: Descriptor, place: u32) -> Result<()> {
+    pub(super) fn verify_file(&mut self, fd: Descriptor, place: u32) -> Result<()> {
         let verified = self.files.verify(fd, place);
         if let Err(Errno::EBADF | Errno::ENOENT) = verified {
             self.files.remove(place);
