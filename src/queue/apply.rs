@@ -137,7 +137,7 @@ fn one<P: Platform, C: Caller>(
 impl<P: Platform> Queue<P> {
     /// Applies one change. On error the queue is as it was, but for knotes
     /// whose descriptor turns out to be gone, which go with it.
-    fn register(&mut self, change: &Kevent, number: Descriptor) -> Result<()> {
+    pub(super) fn register(&mut self, change: &Kevent, number: Descriptor) -> Result<()> {
         let change = &Kevent { flags: change.flags & !EV_SYSFLAGS, ..*change };
         let has = |bits| change.flags & bits == bits;
         if has(EV_ENABLE | EV_DISABLE) {

@@ -17,6 +17,12 @@
 //! taken late counts as the present one's. Then the bell is held where it was
 //! rung, or ends a wait for nothing. It never says more: a ring counts from when
 //! the kernel has been told, and is over with the first hint.
+//!
+//! But a thread may leave with the lock taken, or not come back from ringing; and
+//! close() sets the bell by itself, while another may be out to ring it. Then
+//! nobody knows which the kernel was told last, nor whether its hint was taken:
+//! the state is in doubt, and the bell is set anew at the next step. A thread that
+//! is out is waited for first, as always: it may ring at any moment.
 
 #![forbid(unsafe_code)]
 
@@ -51,11 +57,13 @@ pub(super) struct Ringing {
     out: Option<u32>,
     /// A wait has taken the bell's hint while it was out.
     taken: bool,
+    /// The kernel's bell may be another, either way.
+    doubted: bool,
 }
 
 impl Ringing {
     pub(super) const fn new() -> Ringing {
-        Ringing { bell: Bell::Rest, out: None, taken: false }
+        Ringing { bell: Bell::Rest, out: None, taken: false, doubted: false }
     }
 
     pub(super) fn is_out(&self) -> bool {
@@ -71,10 +79,22 @@ impl Ringing {
         self.bell
     }
 
+    /// The thread of this mark has left, wherever it was with the bell.
+    pub(super) fn doubt(&mut self, thread: u32) {
+        if self.is_out_for(thread) {
+            self.out = None;
+            self.taken = false;
+        }
+        self.doubted = true;
+    }
+
     /// For a thread of this mark.
     pub(super) fn step(&mut self, list_is_empty: bool, wake: Wake, thread: u32) -> Step {
         if self.is_out() {
             return Step::Nothing;
+        }
+        if self.doubted {
+            return Step::Set(if list_is_empty { Bell::Rest } else { Bell::Hold });
         }
         match (list_is_empty, self.bell, wake) {
             (true, Bell::Rest, _) => Step::Nothing,
@@ -93,6 +113,8 @@ impl Ringing {
 
     pub(super) fn is_set(&mut self, bell: Bell) {
         self.bell = bell;
+        // One that is out rings before this or after it.
+        self.doubted = self.is_out();
     }
 
     /// The ringer is back. Did it ring?

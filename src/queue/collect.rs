@@ -9,7 +9,7 @@ use crate::errno::Errno;
 use crate::event::{EV_EOF, EV_ONESHOT, Kevent};
 use crate::filter::{self, Filter, News, Outcome, Report, Then, Touch};
 use crate::knote::{Body, Knote, Slot};
-use crate::sync::Ordering;
+use crate::sync::{AtomicBool, Ordering};
 use crate::sys::{self, Arm, Attended, Cancel, Descriptor, Hint, Platform, Readiness, Token};
 use core::cell::Cell;
 
@@ -31,12 +31,13 @@ pub(super) fn events<P: Platform, C: Caller>(
     number: Descriptor,
     caller: &mut C,
     astray: Astray<P>,
+    laden: &AtomicBool,
     changed: Option<Applied>,
 ) -> core::result::Result<usize, Stop> {
     let patience = caller.patience()?;
     let cancel = if caller.has_changed() { Cancel::Deferred } else { Cancel::Allowed };
     let mut expedite = changed.is_some_and(|applied| applied.expedite);
-    let place = Place { home, tenant, number, astray, sleeps: Cell::new(None) };
+    let place = Place { home, tenant, number, astray, laden, sleeps: Cell::new(None) };
     let mut found = P::found();
     let mut strays = 0;
     // How many knotes had gone when this call last had the lock.
@@ -47,7 +48,9 @@ pub(super) fn events<P: Platform, C: Caller>(
         let mut count = wait(&place, &mut found, caller.room(), now, cancel)?;
         if count == 0 && careful && !expedite {
             // Only now, so that nothing is paid while there are events.
+            laden.store(true, Ordering::Relaxed);
             let attended = home.enter(tenant, number)?.attend(&mut found)?;
+            laden.store(attended == Attended::Hints, Ordering::Relaxed);
             let until = if attended == Attended::Deaf { nap::<P>(patience) } else { patience };
             count = match attended {
                 Attended::Hints => 1,
@@ -109,6 +112,8 @@ fn serve<P: Platform, C: Caller>(
     caller: &mut C,
 ) -> core::result::Result<Served, Stop> {
     let mut queue = place.home.enter(place.tenant, place.number)?;
+    // From here on who leaves has the lock, and all is looked at.
+    place.laden.store(false, Ordering::Relaxed);
     let delivered = queue.hand_over(place.number, found, count, caller);
     place.home.note(&queue);
     let (gone, haunted) = (queue.gone, queue.is_haunted());
@@ -131,6 +136,10 @@ struct Place<'a, P: Platform> {
     tenant: u32,
     number: Descriptor,
     astray: Astray<P>,
+    /// The thread has, or may have, hints that nobody else can get: see `left`
+    /// of `mend`. Read where it leaves, in the same thread, so all that matters
+    /// is that it is written before what it tells of.
+    laden: &'a AtomicBool,
     /// The thread is counted among those who sleep, in this epoch.
     sleeps: Cell<Option<u32>>,
 }
@@ -185,7 +194,9 @@ impl Caller for Nobody {
 /// list, the bell is taken, and whoever waits is told.
 fn left<P: Platform>(place: &Place<'_, P>, found: &mut P::Found, count: usize) {
     place.wake();
-    if serve(place, found, (count, None), &mut Nobody) == Err(Stop::Gone) {
+    if count == 0 {
+        place.laden.store(false, Ordering::Relaxed);
+    } else if serve(place, found, (count, None), &mut Nobody) == Err(Stop::Gone) {
         (place.astray)(place.number, found, count);
     }
 }
@@ -200,8 +211,8 @@ impl<P: Platform> Home<P> {
         found: &mut P::Found,
         count: usize,
     ) {
-        let sleeps = Cell::new(None);
-        let place = Place { home: self, tenant, number, astray: |_, _, _| (), sleeps };
+        let (laden, sleeps) = (&AtomicBool::new(true), Cell::new(None));
+        let place = Place { home: self, tenant, number, astray: |_, _, _| (), laden, sleeps };
         left(&place, found, count);
     }
 }
@@ -215,8 +226,15 @@ fn wait<P: Platform>(
     cancel: Cancel,
 ) -> core::result::Result<usize, Stop> {
     let waiter = P::waiter(place.number);
-    let mut waits =
-        |patience| P::wait_unless_left(waiter, found, most, (patience, cancel), (place, left::<P>));
+    let mut waits = |patience| {
+        // Before it has any, for there is no moment between.
+        place.laden.store(true, Ordering::Relaxed);
+        let waited =
+            P::wait_unless_left(waiter, found, most, (patience, cancel), (place, left::<P>));
+        let has_some = waited.is_ok_and(|count| count > 0);
+        place.laden.store(has_some, Ordering::Relaxed);
+        waited
+    };
     loop {
         if patience != Patience::Poll {
             P::about_to_wait();
@@ -507,7 +525,7 @@ impl<P: Platform> Queue<P> {
     /// Arms a knote's descriptor by the state it has come to. `false`: it was
     /// closed in this moment, and the knote went with it: what stood for it with
     /// the platform is gone, and may be another's next.
-    fn rearm(&mut self, filter: &dyn Filter<P>, slot: Slot) -> bool {
+    pub(super) fn rearm(&mut self, filter: &dyn Filter<P>, slot: Slot) -> bool {
         let token = self.table.token(slot);
         let Some(knote) = self.table.get_mut(slot) else { return false };
         let gone =

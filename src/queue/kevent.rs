@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Astray, Caller, Home, Stop, Wake, apply, collect};
+use crate::sync::{AtomicBool, Ordering};
 use crate::sys::{Descriptor, Platform};
 
 /// A call on the queue that lives here as `tenant` and is known to the caller
@@ -16,10 +17,10 @@ pub(crate) fn call<P: Platform, C: Caller>(
     astray: Astray<P>,
 ) -> core::result::Result<usize, Stop> {
     P::unless_left(
-        &mut (home, caller),
-        |(home, _)| home.left(),
-        |(home, caller)| {
-            let done = apply_and_collect(home, tenant, number, *caller, astray);
+        &mut (home, number, AtomicBool::new(false), caller),
+        |(home, number, laden, _)| home.left(*number, laden.load(Ordering::Relaxed)),
+        |(home, _, laden, caller)| {
+            let done = apply_and_collect(home, tenant, number, *caller, astray, laden);
             home.keep_roused(tenant, number);
             done
         },
@@ -32,6 +33,7 @@ fn apply_and_collect<P: Platform, C: Caller>(
     number: Descriptor,
     caller: &mut C,
     astray: Astray<P>,
+    laden: &AtomicBool,
 ) -> core::result::Result<usize, Stop> {
     // The common call has no changes, and makes straight for the wait.
     let changed = match caller.next_change() {
@@ -46,7 +48,7 @@ fn apply_and_collect<P: Platform, C: Caller>(
             }
         }
     };
-    let collected = collect::events(home, tenant, number, caller, astray, changed);
+    let collected = collect::events(home, tenant, number, caller, astray, laden, changed);
     if collected.is_err() && changed.is_some_and(|applied| applied.expedite) {
         // This call was to look at the list next, so nobody was told of it.
         home.enter(tenant, number)?.settle(Wake::All)?;

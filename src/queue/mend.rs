@@ -14,48 +14,65 @@
 
 #![forbid(unsafe_code)]
 
-use super::bell::{Ringing, Wake};
+use super::bell::Wake;
 use super::{Home, Queue};
 use crate::clock::Moment;
 use crate::filter;
-use crate::sys::{self, Bell, Platform};
+use crate::sys::{self, Bell, Descriptor, Platform};
 
 impl<P: Platform> Home<P> {
-    /// The calling thread has left a call.
+    /// The calling thread has left a call by this number. `laden`: with hints,
+    /// it may be, that it had taken and not handed over.
     #[cold]
-    pub(super) fn left(&self) {
+    pub(super) fn left(&self, number: Descriptor, laden: bool) {
         let me = sys::thread_mark();
         P::reclaim_own();
         let was_inside = sys::reclaim(&self.room, |room| {
             if let Some(queue) = &mut room.queue {
-                queue.mend();
+                queue.mend(me);
                 self.note(queue);
             }
         });
         if was_inside {
             return;
         }
-        // It may have been out to ring, and others wait until it is back.
         let mut room = self.room.lock();
-        if let Some(queue) = room.queue.as_mut().filter(|queue| queue.ringing.is_out_for(me)) {
-            // If it did ring, this is once more.
-            let _ = queue.rung(false);
-            let _ = queue.settle(Wake::All);
+        let Some(queue) = &mut room.queue else { return };
+        queue.port.reach(number);
+        if laden {
+            queue.mend(me);
+            self.note(queue);
+            return;
         }
+        // It may have been out to ring, and others wait until it is back.
+        if queue.ringing.is_out_for(me) {
+            queue.ringing.doubt(me);
+        }
+        // Or it was to look at the list next.
+        let _ = queue.settle(Wake::All);
     }
 }
 
 impl<P: Platform> Queue<P> {
-    fn mend(&mut self) {
+    /// What the thread of this mark has left half done.
+    pub(super) fn mend(&mut self, thread: u32) {
         self.table.mend();
         self.ready.clear();
         self.alarms.clear();
-        self.ringing = Ringing::new();
+        // Another thread may be out to ring, and is to find itself expected.
+        self.ringing.doubt(thread);
         self.careful = 0;
         for slot in self.table.slots() {
             let Some(knote) = self.table.get(slot) else { continue };
             let Ok(filter) = filter::list::find::<P>(knote.filter) else { continue };
             self.careful += u32::from(filter.is_careful());
+            // What the poller was told, and what stands here, are two steps; and
+            // one that it disarmed when it told has no other sign of that. None of
+            // it in a stranger's set, which may have got the number.
+            let repeats = knote.body.source().is_some_and(|source| source.repeats);
+            if repeats && self.port.prove() && !self.rearm(filter, slot) {
+                continue;
+            }
             self.check(filter, slot);
             // Its hint may have been taken, and not told.
             if self.table.get(slot).is_some_and(|knote| !knote.is_disabled()) {
@@ -65,8 +82,9 @@ impl<P: Platform> Queue<P> {
         // Both are set anew, whatever they were. If that fails the number is
         // another by now, and the next call by a good one does it.
         self.alarm = Some(Moment(0));
-        let bell = if self.roused { Bell::Hold } else { Bell::Rest };
-        let _ = self.port.bell(bell);
+        if self.roused {
+            let _ = self.port.bell(Bell::Hold);
+        }
         let _ = self.settle(Wake::All);
     }
 }

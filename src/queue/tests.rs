@@ -10,6 +10,7 @@ mod against_model;
 mod except;
 mod fs;
 mod ghosts;
+mod leaving;
 mod processes;
 mod signals;
 mod vnode;

@@ -515,7 +515,8 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// Makes sure that [`Platform::alarm`] will not fail for want of anything.
     fn prepare_alarm(&mut self) -> Result<()>;
 
-    /// Sets the alarm; one in the past goes off at once, `None` never.
+    /// Sets the alarm; one in the past goes off at once, `None` never, and that
+    /// needs no preparation.
     fn alarm(&mut self, at: Option<Moment>) -> Result<()>;
 
     /// The monotonic clock.
@@ -545,9 +546,8 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
         cancel: Cancel,
     ) -> Result<usize>;
 
-    /// The same, and if the thread does not come back from it and takes along
-    /// what it has found, `left` is called in its place, where that can be
-    /// learned.
+    /// The same, and if the thread does not come back from it, `left` is called
+    /// in its place with what it has found, where that can be learned.
     fn wait_unless_left<T>(
         waiter: Self::Waiter,
         found: &mut Self::Found,

@@ -4,6 +4,7 @@
  */
 #include "io.h"
 
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 
@@ -227,5 +228,91 @@ TEST(anywhere_in_a_call_does_not_stop_the_other_threads)
 	for (i = 0; i < 2; i++)
 		CHECK_EQ(pthread_join(sharer[i], NULL), 0);
 	still_works(&w);
+	finish(&w);
+}
+
+/* Between rounds nobody is in a call. */
+static atomic_bool halt;
+static atomic_int halted;
+
+static void *
+ring(void *arg)
+{
+	const struct work *w = arg;
+	while (!atomic_load(&over)) {
+		struct kevent k[4];
+		CHANGE(w->kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+		CHECK(kevent(w->kq, NULL, 0, k, 4, &no_wait) >= 0);
+		if (!atomic_load(&halt))
+			continue;
+		atomic_fetch_add(&halted, 1);
+		while (atomic_load(&halt))
+			sched_yield();
+		atomic_fetch_sub(&halted, 1);
+	}
+	return NULL;
+}
+
+static void
+collect_all(const struct work *w)
+{
+	struct kevent k;
+	while (kevent(w->kq, NULL, 0, &k, 1, &no_wait) == 1)
+		CHECK_EQ(k.filter, EVFILT_USER);
+	expect_none(w->kq);
+	CHECK(!readable(w->kq));
+	CHANGE(w->kq, 2, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+	CHECK(readable(w->kq));
+	CHECK_EQ(next_event(w->kq).ident, 2);
+}
+
+enum { RINGERS = 2, ROUNDS = 150 };
+
+TEST(while_another_one_rings_leaves_no_bell_that_rings_for_ever)
+{
+	struct work w;
+	struct sigaction action;
+	pthread_t pesterer, ringer[RINGERS];
+	sigset_t set;
+	volatile int round = 0;
+	int i;
+	GLIBC_ONLY;
+	prepare(&w);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	memset(&action, 0, sizeof action);
+	action.sa_handler = jump;
+	CHECK_EQ(sigaction(SIGUSR1, &action, NULL), 0);
+	jumper = pthread_self();
+	CHECK_EQ(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+	for (i = 0; i < RINGERS; i++)
+		CHECK_EQ(pthread_create(&ringer[i], NULL, ring, &w), 0);
+	CHECK_EQ(pthread_create(&pesterer, NULL, pester, NULL), 0);
+	CHECK_EQ(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
+	sigsetjmp(out, 1);
+	while (round < ROUNDS) {
+		struct kevent c;
+		if (atomic_load(&jumps) > 0) {
+			atomic_store(&halt, true);
+			while (atomic_load(&halted) < RINGERS)
+				sched_yield();
+			CHECK_EQ(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+			collect_all(&w);
+			CHECK_EQ(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
+			atomic_store(&jumps, 0);
+			atomic_store(&halt, false);
+			while (atomic_load(&halted) > 0)
+				sched_yield();
+			round++;
+		}
+		inside = 1;
+		EV_SET(&c, 3, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+		kevent(w.kq, &c, 1, NULL, 0, NULL);
+		inside = 0;
+	}
+	atomic_store(&over, true);
+	CHECK_EQ(pthread_join(pesterer, NULL), 0);
+	for (i = 0; i < RINGERS; i++)
+		CHECK_EQ(pthread_join(ringer[i], NULL), 0);
 	finish(&w);
 }

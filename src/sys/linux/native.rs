@@ -226,14 +226,8 @@ impl Platform for Native {
         token: Token,
     ) -> Result<()> {
         self.verify(fd, source)?;
-        let set = into.set_of(source)?;
-        epoll::add(set, fd, mask(side, arm), pack(self.cookie, token)).map_err(replaced)?;
-        // Once more, for another thread may have made the number another file
-        // in between, and that must not be watched for this knote.
-        self.verify(fd, source).inspect_err(|_| {
-            // Should it be a third file by now, the second is left as a ghost.
-            let _ = epoll::remove(set, fd);
-        })
+        epoll::add(into.set_of(source)?, fd, mask(side, arm), pack(self.cookie, token))
+            .map_err(replaced)
     }
 
     fn carry_process(&mut self, into: &mut Renewal, watched: &Watched, token: Token) -> Result<()> {
@@ -456,7 +450,9 @@ impl Platform for Native {
         // A stranger's timer must not be set. One that the program has closed
         // is made again.
         descriptor::drop_strange(&mut self.alarm);
-        self.prepare_alarm()?;
+        if at.is_some() {
+            self.prepare_alarm()?;
+        }
         self.alarm.as_ref().map_or(Ok(()), |alarm| timerfd::set(alarm, at))
     }
 
@@ -539,10 +535,8 @@ impl Platform for Native {
             &mut (found, context, left),
             |(found, context, left)| {
                 found.first.keep_written();
-                match found.first.left() {
-                    0 => {}
-                    count => left(context, found, count),
-                }
+                let count = found.first.left();
+                left(context, found, count);
             },
             |(found, ..)| Native::wait(waiter, found, most, patience, cancel),
         )

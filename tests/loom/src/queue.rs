@@ -28,6 +28,7 @@ pub(crate) fn models() -> Vec<Model> {
         ("bell::one_waiter_gets_all", one_waiter_gets_all),
         ("bell::a_thread_that_leaves_takes_no_hint_with_it", a_thread_that_leaves),
         ("bell::a_queue_that_is_empty_falls_silent", a_queue_that_is_empty),
+        ("bell::who_leaves_with_the_lock_lets_a_ringer_be", a_thread_that_leaves_the_lock),
         ("calls::each_close_is_looked_into", each_close_is_looked_into),
         ("calls::one_that_crosses_a_wait_is_not_slept_through", one_that_crosses_a_wait),
         ("calls::a_bell_that_is_held_again_is_put_to_rest", held_again),
@@ -192,6 +193,28 @@ fn a_queue_that_is_empty() {
         // A ring that the waiter did not need may be left for one more call.
         let kernel = home.kernel.lock().unwrap();
         assert!(!kernel.level && !kernel.edge);
+    });
+}
+
+/// One leaves by longjmp with the lock taken, and perhaps with a hint, while
+/// another is out to ring. The lines are those of `Queue::mend`.
+fn a_thread_that_leaves_the_lock() {
+    const LEAVER: u32 = 2;
+    check(4, || {
+        let home = Home::new();
+        let ringer = spawn(&home, |home| home.put(1));
+        let leaver = spawn(&home, |home| {
+            let mut queue = home.queue.lock().unwrap();
+            home.kernel.lock().unwrap().edge = false;
+            queue.ringing.doubt(LEAVER);
+            home.settle(&mut queue, Wake::All);
+        });
+        assert_eq!(home.take(1), [1]);
+        join([ringer, leaver]);
+        // As a call that waits for nothing: it takes what there is to be taken.
+        home.kernel.lock().unwrap().edge = false;
+        home.hand_over(1);
+        assert!(!home.kernel.lock().unwrap().level);
     });
 }
 
