@@ -80,11 +80,16 @@ impl Ringing {
     }
 
     /// The thread of this mark has left, wherever it was with the bell.
-    pub(super) fn doubt(&mut self, thread: u32) {
+    pub(super) fn left(&mut self, thread: u32) {
         if self.is_out_for(thread) {
             self.out = None;
             self.taken = false;
         }
+        self.doubt();
+    }
+
+    /// Setting it has failed, perhaps half way.
+    pub(super) fn doubt(&mut self) {
         self.doubted = true;
     }
 

@@ -46,7 +46,7 @@ impl<P: Platform> Home<P> {
         }
         // It may have been out to ring, and others wait until it is back.
         if queue.ringing.is_out_for(me) {
-            queue.ringing.doubt(me);
+            queue.ringing.left(me);
         }
         // Or it was to look at the list next.
         let _ = queue.settle(Wake::All);
@@ -60,7 +60,7 @@ impl<P: Platform> Queue<P> {
         self.ready.clear();
         self.alarms.clear();
         // Another thread may be out to ring, and is to find itself expected.
-        self.ringing.doubt(thread);
+        self.ringing.left(thread);
         self.careful = 0;
         for slot in self.table.slots() {
             let Some(knote) = self.table.get(slot) else { continue };

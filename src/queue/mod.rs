@@ -189,15 +189,18 @@ impl<P: Platform> Queue<P> {
     /// Its waiters have been woken: the bell is what the list says again.
     fn calm(&mut self) {
         let bell = if self.ready.is_empty() { Bell::Rest } else { Bell::Hold };
-        // Should it fail, the number is no longer the queue: the bell goes on
-        // as it is, and the next call by a good number sets it.
         let set = match bell {
             // Whoever watches the queue by edges has had that of the waking, and
             // needs another for what came onto the list since.
-            Bell::Hold if !self.ringing.is_out() => self.port.hold_bell_anew().is_ok(),
-            _ => self.port.bell(bell).is_ok(),
+            Bell::Hold if !self.ringing.is_out() => self.port.hold_bell_anew(),
+            _ => self.port.bell(bell),
         };
-        self.ringing.is_set(if set { bell } else { Bell::Hold });
+        // Should it fail, the number is no longer the queue, and the next call by
+        // a good one sets it.
+        match set {
+            Ok(()) => self.ringing.is_set(bell),
+            Err(_) => self.ringing.doubt(),
+        }
     }
 
     /// A number has been closed: its knotes of that life are gone.

@@ -206,7 +206,7 @@ fn a_thread_that_leaves_the_lock() {
         let leaver = spawn(&home, |home| {
             let mut queue = home.queue.lock().unwrap();
             home.kernel.lock().unwrap().edge = false;
-            queue.ringing.doubt(LEAVER);
+            queue.ringing.left(LEAVER);
             home.settle(&mut queue, Wake::All);
         });
         assert_eq!(home.take(1), [1]);
