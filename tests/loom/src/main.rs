@@ -8,6 +8,12 @@
 //!
 //! A model fails by an assertion, by a read that races with a write (loom's
 //! cells notice), or by threads that all sleep: a wake-up was lost.
+//!
+//! Weaken each ordering once, and a model must fail. These are known to pass, and
+//! are there on the strength of what is said beside them: Relaxed for BEGUN, for
+//! DONE before a fork, for SERIAL and for the exchange in `disown` (`kept`), for
+//! the pointer in `word` and the losing side in `make`, for CLOSING, and what is
+//! SeqCst of the queue's bit as AcqRel (`words`).
 
 #[path = "../../../src/clock.rs"]
 #[allow(dead_code, reason = "most of it is for the rest of the library")]
