@@ -11,7 +11,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{REGISTRY, Registry};
+use super::queues::{REGISTRY, Registry};
 use crate::sync::{OnceLock, Ordering};
 use crate::sys::{self, Closing, Descriptor, Native, Platform, Watchers};
 use core::ffi::c_int;
