@@ -13,7 +13,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{
+use super::contract::{
     Arm, Attended, Bell, Cancel, Class, Deed, Descriptor, Exit, FileNotes, Hint, Mounts, Platform,
     Readiness, Sample, Side, Source, Token, Watched,
 };

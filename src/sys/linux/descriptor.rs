@@ -5,7 +5,7 @@ use super::kept::{self, Busy, Mark};
 use super::syscall::{is_open, lend, own, shut};
 use super::words;
 use crate::errno::Result;
-use crate::sys::{Descriptor, DescriptorState};
+use crate::sys::contract::{Descriptor, DescriptorState};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::{IntoRawFd, OwnedFd};

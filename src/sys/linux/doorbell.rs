@@ -9,7 +9,7 @@ use super::descriptor::Private;
 use super::epoll;
 use super::syscall::own;
 use crate::errno::Result;
-use crate::sys::{Bell, Descriptor};
+use crate::sys::contract::{Bell, Descriptor};
 
 pub(super) fn create() -> Result<Private> {
     // SAFETY: two integers in, a new descriptor out.

@@ -14,7 +14,7 @@ use super::syscall::{self, check, shut};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicBool, AtomicPtr, Ordering};
-use crate::sys::{Arm, Cancel, Descriptor, Readiness, Side, Token};
+use crate::sys::contract::{Arm, Cancel, Descriptor, Readiness, Side, Token};
 use core::mem::MaybeUninit;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use std::os::fd::IntoRawFd;

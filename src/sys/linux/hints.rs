@@ -10,7 +10,7 @@ use super::objects::Native;
 use super::processes;
 use super::signals::Walk;
 use crate::errno::{Errno, Result};
-use crate::sys::{Attended, Hint, Platform, Readiness};
+use crate::sys::contract::{Attended, Hint, Platform, Readiness};
 
 /// What a wait found, and where it leads.
 pub(crate) struct Found {

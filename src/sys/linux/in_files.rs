@@ -6,7 +6,7 @@ use super::files::is_unheard;
 use super::objects::Native;
 use super::probe;
 use crate::errno::{Errno, Result};
-use crate::sys::{Arm, Class, Descriptor, Sample, Side, Source};
+use crate::sys::contract::{Arm, Class, Descriptor, Sample, Side, Source};
 
 impl Native {
     /// Makes sure that files can be watched, this one too. A queue has an

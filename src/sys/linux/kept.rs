@@ -62,7 +62,7 @@ use super::futex;
 use super::syscall::{self, shut};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, nulls, statics};
-use crate::sys::Descriptor;
+use crate::sys::contract::Descriptor;
 use core::ptr;
 
 /// By what a file of ours is known.

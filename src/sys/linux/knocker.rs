@@ -17,7 +17,7 @@ use super::descriptor::Private;
 use super::epoll;
 use super::kept::{self, Mark};
 use crate::errno::{Errno, Result};
-use crate::sys::Descriptor;
+use crate::sys::contract::Descriptor;
 
 /// The one mask that reports nothing: an eventfd has neither ERR nor HUP.
 const SILENT: u32 = libc::EPOLLET as u32;

@@ -1,12 +1,19 @@
-//! The raw lock under [`crate::sys::Mutex`]: a futex that knows its owner.
+//! The raw lock under [`Mutex`]: a futex that knows its owner.
 //!
 //! One word, no table, no allocation, nothing that a forked child could find
 //! half-changed but the word itself.
 
 use super::futex;
 use super::lock_word::LockWord;
-use crate::sys::Mutex;
 use parking_lot::lock_api;
+
+/// A mutex without poisoning over the platform's raw lock.
+///
+/// parking_lot supplies the mutex and its guard. Its own sleeping table is not
+/// used where the kernel has a futex: that table is one for the process, is
+/// inherited half-changed by a forked child, and grows by allocations that
+/// abort when memory is short.
+pub(crate) type Mutex<T> = lock_api::Mutex<RawLock, T>;
 
 pub(crate) struct RawLock(LockWord);
 

@@ -16,7 +16,7 @@ use super::descriptor::Private;
 use super::epoll;
 use super::syscall;
 use crate::errno::{Errno, Result};
-use crate::sys::{Descriptor, Mounts, Token};
+use crate::sys::contract::{Descriptor, Mounts, Token};
 
 #[derive(Debug)]
 struct Opens {

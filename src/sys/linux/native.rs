@@ -19,7 +19,7 @@ use super::{doorbell, leaving, timerfd, words};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicU32, Ordering};
-use crate::sys::{
+use crate::sys::contract::{
     Arm, Attended, Bell, Cancel, Deed, Descriptor, Exit, FileNotes, Hint, LeftBehind, Mounts,
     Platform, Readiness, Sample, Side, Source, Token, Watched,
 };

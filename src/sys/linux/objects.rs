@@ -7,7 +7,7 @@ use super::mounts::MountTable;
 use super::processes::Processes;
 use super::processes::connector::Connector;
 use super::signals::Signals;
-use crate::sys::Descriptor;
+use crate::sys::contract::Descriptor;
 
 /// One queue's kernel objects.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ use super::epoll::{self, BELL};
 use super::kept::{self, Mark};
 use super::objects::Native;
 use crate::sync::{AtomicI32, AtomicU64, Ordering};
-use crate::sys::{Bell, Descriptor};
+use crate::sys::contract::{Bell, Descriptor};
 
 #[derive(Debug)]
 pub(crate) struct Outline {

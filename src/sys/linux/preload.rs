@@ -10,7 +10,7 @@
 use super::preload_table::Table;
 use super::signals;
 use super::words::{self, KNOWN, NUMBERS};
-use crate::sys::Descriptor;
+use crate::sys::contract::Descriptor;
 use core::ffi::{c_int, c_void};
 use std::sync::OnceLock;
 

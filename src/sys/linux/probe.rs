@@ -12,7 +12,7 @@ use super::epoll::readiness;
 use super::proc::{EPOLL_NAME, fdinfo, file_name};
 use super::syscall::{self, ask_int, ask_option, lend};
 use crate::errno::{Errno, Result};
-use crate::sys::{Class, Descriptor, Readiness, Sample, Side, Source};
+use crate::sys::contract::{Class, Descriptor, Readiness, Sample, Side, Source};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{Whence, lseek};

@@ -3,7 +3,7 @@
 use super::kept::{self, Busy, Mark};
 use super::syscall::{last_error, open, shut};
 use crate::errno::{Errno, Result};
-use crate::sys::Descriptor;
+use crate::sys::contract::Descriptor;
 use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::IntoRawFd;
 

@@ -28,7 +28,7 @@ use super::objects::Native;
 use super::sets::{IN_SECOND, IN_THIRD};
 use super::syscall;
 use crate::errno::{Errno, Result};
-use crate::sys::{Bell, Descriptor, Source};
+use crate::sys::contract::{Bell, Descriptor, Source};
 
 const IN: u32 = libc::EPOLLIN as u32;
 const EDGE: u32 = (libc::EPOLLIN | libc::EPOLLET) as u32;

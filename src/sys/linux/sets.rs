@@ -12,7 +12,7 @@ use super::objects::Native;
 use super::processes;
 use super::signals::{Place, Signals};
 use crate::errno::{Errno, Result};
-use crate::sys::{Descriptor, Side, Source};
+use crate::sys::contract::{Descriptor, Side, Source};
 
 /// Note: the entry is in the second set. (`probe` has the notes below.)
 pub(super) const IN_SECOND: u32 = 0x1_0000;

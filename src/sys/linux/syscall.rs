@@ -6,7 +6,7 @@
 
 use crate::clock::Moment;
 use crate::errno::{Errno, Result};
-use crate::sys::Descriptor;
+use crate::sys::contract::Descriptor;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{SFlag, fstat};

@@ -47,7 +47,7 @@
 
 use super::syscall::{map, unmap};
 use crate::sync::{AtomicI32, AtomicPtr, AtomicU64, Ordering, statics};
-use crate::sys::{Descriptor, Watchers};
+use crate::sys::contract::{Descriptor, Watchers};
 use core::ptr;
 
 /// As many as Linux lets a process have, unless told otherwise (fs.nr_open).

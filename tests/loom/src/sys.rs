@@ -1,45 +1,7 @@
 //! As much of the platform's contract, and of a kernel, as the models need.
 
+pub(crate) mod contract;
 pub(crate) mod linux;
 
-/// Small, so that the table of descriptors is small too.
-pub(crate) type Descriptor = i8;
-
-/// As the contract's.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Bell {
-    Rest,
-    Ring,
-    Hold,
-}
-
-/// As the contract's.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Watchers {
-    None,
-    One(u32),
-    Any,
-}
-
-/// No thread of a model leaves a lock behind.
-pub(crate) fn reclaim<T>(_: &Mutex<T>, _: impl FnOnce(&mut T)) -> bool {
-    false
-}
-
-/// The library's mutex by its methods; its own lock has a model of its own.
-#[derive(Debug)]
-pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
-
-impl<T> Mutex<T> {
-    pub(crate) fn new(value: T) -> Mutex<T> {
-        Mutex(loom::sync::Mutex::new(value))
-    }
-
-    pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
-        self.0.lock().unwrap()
-    }
-
-    pub(crate) fn try_lock(&self) -> Option<loom::sync::MutexGuard<'_, T>> {
-        self.0.try_lock().ok()
-    }
-}
+pub(crate) use contract::{Bell, Descriptor};
+pub(crate) use linux::lock::Mutex;

@@ -8,7 +8,7 @@ use super::inotify::Role;
 use super::notes::{self, Change, State};
 use crate::errno::{Errno, Result};
 use crate::event::{NOTE_DELETE, NOTE_REVOKE};
-use crate::sys::{Class, Descriptor, FileNotes, Token};
+use crate::sys::contract::{Class, Descriptor, FileNotes, Token};
 use nix::sys::stat::{FileStat, SFlag, fstat};
 
 /// Which file a number stands for.

@@ -8,7 +8,7 @@ use super::super::proc::{OWN_DESCRIPTORS, PATH, proc_path, proc_path_to};
 use super::super::syscall::{ask_int, check, own};
 use super::notes::Change;
 use crate::errno::{Errno, Result};
-use crate::sys::Descriptor;
+use crate::sys::contract::Descriptor;
 use core::mem::MaybeUninit;
 
 /// Whose inode a watch is on: a descriptor's own, or that of the directory

@@ -5,7 +5,7 @@ use super::super::knocker::Knock;
 use super::inotify::{Inotify, LETTERS, Letter, Role};
 use super::shared::{Member, Owner};
 use crate::errno::{Errno, Result};
-use crate::sys::Descriptor;
+use crate::sys::contract::Descriptor;
 
 #[derive(Debug)]
 pub(super) enum Instance {

@@ -26,7 +26,7 @@ pub(super) use shared::reclaim;
 
 use super::knocker::Knock;
 use crate::errno::{Errno, Result};
-use crate::sys::{Class, Descriptor, FileNotes, Token};
+use crate::sys::contract::{Class, Descriptor, FileNotes, Token};
 
 use entry::{Entry, Notes};
 use hook::NONE;

@@ -6,7 +6,7 @@ use super::entry::Entry;
 use super::hook::{NONE, hook_of};
 use super::inotify::Role;
 use super::notes::Change;
-use crate::sys::Token;
+use crate::sys::contract::Token;
 
 /// The kernel's queue, of 16,384 events by default, is read within one call, so
 /// that an event has all that happened before it; but not without end, as long

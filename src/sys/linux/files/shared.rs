@@ -15,11 +15,12 @@
 
 use super::super::epoll;
 use super::super::knocker::Knock;
+use super::super::lock::{self, Mutex};
 use super::super::per_process::PerProcess;
 use super::inotify::{Inotify, Letter, Role};
 use super::notes::Change;
 use crate::errno::{Errno, Result};
-use crate::sys::{Descriptor, Mutex};
+use crate::sys::contract::Descriptor;
 
 static HUB: PerProcess<Hub> = PerProcess::new();
 
@@ -75,7 +76,7 @@ fn hub() -> Result<&'static Hub> {
 /// Gives back the hub, if the calling thread has it and leaves its call.
 pub(in crate::sys::linux) fn reclaim() {
     if let Some(hub) = HUB.get() {
-        crate::sys::reclaim(&hub.state, |_| ());
+        lock::reclaim(&hub.state, |_| ());
     }
 }
 

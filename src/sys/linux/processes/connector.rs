@@ -16,7 +16,7 @@ use super::super::syscall::{check, last_error, now, own};
 use super::exit;
 use crate::clock::Moment;
 use crate::errno::{Errno, Result};
-use crate::sys::{Deed, Token};
+use crate::sys::contract::{Deed, Token};
 use core::mem::size_of;
 
 /// A process that is followed. Ordered by number, so that all who follow one

@@ -7,7 +7,7 @@
 use super::super::proc::Reading;
 use super::super::syscall::{check, clock};
 use crate::errno::{Errno, Result};
-use crate::sys::{Descriptor, Exit};
+use crate::sys::contract::{Descriptor, Exit};
 use std::io::Write;
 
 /// Of a process that has ended, by a descriptor of it.

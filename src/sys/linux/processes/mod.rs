@@ -18,7 +18,7 @@ use super::signals::Ear;
 use super::syscall::{check, own};
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicBool, Ordering};
-use crate::sys::{Descriptor, Exit, Readiness, Token, Watched};
+use crate::sys::contract::{Descriptor, Exit, Readiness, Token, Watched};
 
 /// The kernel does not know the call, or a filter forbids it.
 static NO_PIDFD: AtomicBool = AtomicBool::new(cfg!(kqueue_no_pidfd));

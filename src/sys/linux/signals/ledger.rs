@@ -6,13 +6,13 @@
 //! the fork handler, in a process that has one thread, and the application's own
 //! sigaction(): whatever it does in between is found by the next look.
 
+use super::super::lock::{self, Mutex};
 use super::count::Node;
 use super::hook;
 use super::kernel::{self, Action, bit, each};
 use super::table::{COUNTED, HOOKED, HOOKS, LEAVING, OWNER, SIGNALS, SLOTS, slot};
 use crate::errno::{Errno, Result};
 use crate::sync::Ordering;
-use crate::sys::Mutex;
 use crate::sys::linux::per_process::PerProcess;
 
 static LEDGER: PerProcess<Mutex<Ledger>> = PerProcess::new();
@@ -30,7 +30,7 @@ struct Ledger {
 /// Gives back the ledger, if the calling thread has it and leaves its call.
 pub(super) fn reclaim() {
     if let Some(ledger) = LEDGER.get() {
-        crate::sys::reclaim(ledger, |_| ());
+        lock::reclaim(ledger, |_| ());
     }
 }
 

@@ -33,7 +33,7 @@ use super::descriptor::Private;
 use super::epoll;
 use super::knocker::{Knock, Knocker};
 use crate::errno::{Errno, Result};
-use crate::sys::{Attended, Descriptor, Token};
+use crate::sys::contract::{Attended, Descriptor, Token};
 use count::Node;
 use kernel::bit;
 

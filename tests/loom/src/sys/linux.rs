@@ -11,6 +11,7 @@ pub(crate) mod kept;
 #[path = "../../../../src/sys/linux/knocker.rs"]
 #[allow(dead_code, reason = "for the rest of the library")]
 pub(crate) mod knocker;
+pub(crate) mod lock;
 #[path = "../../../../src/sys/linux/lock_word.rs"]
 #[allow(dead_code, reason = "for the rest of the library")]
 mod lock_word;

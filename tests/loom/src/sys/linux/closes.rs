@@ -17,7 +17,7 @@ mod syscall {
     pub(super) unsafe fn unmap(_: *mut AtomicU64, _: usize) {}
 }
 
-use crate::sys::{Descriptor, Watchers};
+use crate::sys::contract::{Descriptor, Watchers};
 use crate::{Model, check, spawn};
 
 pub(crate) fn models() -> Vec<Model> {
