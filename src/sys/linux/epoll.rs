@@ -152,20 +152,15 @@ fn control(set: Descriptor, op: i32, fd: Descriptor, events: u32, data: u64) -> 
 /// member of an edge hint anew. In another queue's set the member goes in and
 /// out again with a mask that reports nothing.
 pub(super) fn contains(number: Descriptor, member: &Private) -> bool {
-    has_member(number, member.number())
-}
-
-/// The same by the member's number. Async-signal-safe.
-pub(super) fn has_member(number: Descriptor, member: Descriptor) -> bool {
     if !kept::bears(number, Mark::Queue) {
         return false;
     }
-    match add(number, member, libc::EPOLLONESHOT as u32, 0) {
+    match add(number, member.number(), libc::EPOLLONESHOT as u32, 0) {
         Err(Errno::EEXIST) => true,
         Err(_) => false,
         Ok(()) => {
             // It cannot fail: the entry was made by the line above.
-            let _ = remove(number, member);
+            let _ = remove(number, member.number());
             false
         }
     }

@@ -10,11 +10,12 @@
 //!   if the close had come before the watch. An entry that stays behind is found
 //!   out later, as without the preload library: by its life.
 //! - What is read together may be of two moments, or of two queues, and out of
-//!   date the next moment. So each set is asked whether it still holds what it
-//!   should, by whoever goes by the numbers, before anything is changed in it: a
-//!   number that has become a stranger's set says no. Should it become one
-//!   between the question and the change, that set loses a number that is being
-//!   closed in this moment.
+//!   date the next moment. So each set is looked at for our mark, by whoever goes
+//!   by the numbers, before anything is changed in it: a stranger's has none.
+//!   Another queue's set loses a number that is being closed in this moment, and
+//!   its knote is over; so would a stranger's that comes in between. (To ask
+//!   whether it is this very set takes an entry that is put in and out again, and
+//!   that without a lock might take out the set's own.)
 //! - Whoever rings does so by the number that it was told of. If that is another
 //!   queue by now, the doorbell is not in it.
 
@@ -67,15 +68,13 @@ impl Outline {
 
     pub(super) fn take_out(&self, fd: Descriptor) {
         let number = self.number.load(Ordering::Relaxed);
-        let doorbell = self.doorbell.load(Ordering::Relaxed);
-        if number == NONE || !epoll::has_member(number, doorbell) {
-            return;
+        if number != NONE && kept::bears(number, Mark::Queue) {
+            // It fails where the descriptor is not watched.
+            let _ = epoll::remove(number, fd);
         }
-        // It fails where the descriptor is not watched.
-        let _ = epoll::remove(number, fd);
         for nested in [&self.second, &self.third] {
             let nested = nested.load(Ordering::Relaxed);
-            if nested != NONE && epoll::has_member(number, nested) {
+            if nested != NONE && kept::is_kept(nested) {
                 let _ = epoll::remove(nested, fd);
             }
         }

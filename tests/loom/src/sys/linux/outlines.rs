@@ -14,6 +14,7 @@ mod epoll {
     #[derive(Clone, Default)]
     pub(super) struct Set {
         pub(super) is_queue: bool,
+        pub(super) is_kept: bool,
         pub(super) members: Vec<Descriptor>,
         pub(super) held: Option<(Descriptor, u64)>,
     }
@@ -24,10 +25,6 @@ mod epoll {
 
     pub(super) fn set<R>(number: Descriptor, change: impl FnOnce(&mut Set) -> R) -> R {
         change(&mut SETS.lock().unwrap()[number as usize])
-    }
-
-    pub(super) fn has_member(number: Descriptor, member: Descriptor) -> bool {
-        set(number, |set| set.is_queue && set.members.contains(&member))
     }
 
     pub(super) fn remove(number: Descriptor, member: Descriptor) -> Result<()> {
@@ -57,6 +54,10 @@ mod kept {
 
     pub(super) fn bears(number: Descriptor, _: Mark) -> bool {
         super::epoll::set(number, |set| set.is_queue)
+    }
+
+    pub(super) fn is_kept(number: Descriptor) -> bool {
+        super::epoll::set(number, |set| set.is_kept)
     }
 }
 
@@ -105,9 +106,17 @@ const OTHER: Descriptor = 4;
 /// What is watched, and closed.
 const FILE: Descriptor = 9;
 
-fn make(number: Descriptor, is_queue: bool, members: &[Descriptor]) {
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Of {
+    Queue,
+    Library,
+    Stranger,
+}
+
+fn make(number: Descriptor, of: Of, members: &[Descriptor]) {
+    let (is_queue, is_kept) = (of == Of::Queue, of == Of::Library);
     let members = members.to_vec();
-    epoll::set(number, |set| *set = Set { is_queue, members, held: None });
+    epoll::set(number, |set| *set = Set { is_queue, is_kept, members, held: None });
 }
 
 fn has_file(number: Descriptor) -> bool {
@@ -117,8 +126,8 @@ fn has_file(number: Descriptor) -> bool {
 /// Two numbers of a file are closed, while the queue gets one more set.
 fn taken_out() {
     check(4, || {
-        make(QUEUE, true, &[QUEUE + 1, SECOND, FILE]);
-        make(SECOND, false, &[FILE]);
+        make(QUEUE, Of::Queue, &[QUEUE + 1, SECOND, FILE]);
+        make(SECOND, Of::Library, &[FILE]);
         let outline = Arc::new(Outline::default());
         outline.draw(&Native::new(QUEUE, [Some(SECOND), None]));
         let closers = [(); 2].map(|()| {
@@ -136,9 +145,9 @@ fn taken_out() {
 /// still has them, and then no more.
 fn strangers_are_let_be() {
     check(4, || {
-        make(QUEUE, true, &[QUEUE + 1, THIRD]);
-        make(SECOND, false, &[FILE]);
-        make(THIRD, false, &[FILE]);
+        make(QUEUE, Of::Queue, &[QUEUE + 1, THIRD]);
+        make(SECOND, Of::Stranger, &[FILE]);
+        make(THIRD, Of::Library, &[FILE]);
         let outline = Arc::new(Outline::default());
         outline.draw(&Native::new(QUEUE, [Some(SECOND), Some(THIRD)]));
         let closer = {
@@ -146,7 +155,7 @@ fn strangers_are_let_be() {
             spawn(move || outline.take_out(FILE))
         };
         // This one is another queue, which has moved in.
-        make(OTHER, true, &[OTHER + 1]);
+        make(OTHER, Of::Queue, &[OTHER + 1]);
         outline.draw(&Native::new(OTHER, [None, None]));
         closer.join().unwrap();
         assert!(has_file(SECOND));
@@ -156,8 +165,8 @@ fn strangers_are_let_be() {
 /// Who closes a number of the last queue's rings that one, if any.
 fn not_rung_for_the_last() {
     check(4, || {
-        make(QUEUE, true, &[QUEUE + 1]);
-        make(OTHER, true, &[OTHER + 1]);
+        make(QUEUE, Of::Queue, &[QUEUE + 1]);
+        make(OTHER, Of::Queue, &[OTHER + 1]);
         let outline = Arc::new(Outline::default());
         outline.draw(&Native::new(QUEUE, [None, None]));
         let closer = {
