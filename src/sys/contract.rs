@@ -324,7 +324,7 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
 
     /// In a forked child, before it is dropped: forgets what it owes to other
     /// queues of its process, for that was the parent. Its descriptors have been
-    /// given up by [`disown`].
+    /// given up by `disown`.
     fn disown(&mut self);
 
     /// Begins to watch one side of a descriptor. EBADF: not open. EINVAL: it
