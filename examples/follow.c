@@ -104,6 +104,7 @@ struct name {
 	struct directory *dir;
 	struct nodes	files;		/* the oldest first */
 	struct node	*current;	/* the last one, or NULL */
+	struct node	*unfinished;	/* ended in mid-line, printed last */
 	int		islink;
 	int		trouble;	/* errno of the last open(), or 0 */
 };
@@ -252,6 +253,8 @@ file_close(struct node *o)
 	TAILQ_REMOVE(&o->name->files, o, link);
 	if (o->name->current == o)
 		o->name->current = NULL;
+	if (o->name->unfinished == o)
+		o->name->unfinished = NULL;
 	node_close(o);
 }
 
@@ -296,8 +299,40 @@ file_print(struct node *o)
 		if (n == 0)
 			break;
 		o->pos += n;
+		o->name->unfinished = chunk[n - 1] == '\n' ? NULL : o;
 		output_header(o->name);
 		if (output(chunk, (size_t)n) == -1)
+			return (-1);
+	}
+	return (0);
+}
+
+/*
+ * Prints the rest of a line that a turn, or a look in the middle of a write(),
+ * has cut in two, before another file's: 0, or -1 if we are to end.
+ */
+static int
+name_finish_line(struct name *name)
+{
+	char piece[PIECE], *end;
+	struct node *o;
+	ssize_t n;
+
+	while ((o = name->unfinished) != NULL && o->pos < o->limit) {
+		n = read(o->fd, piece, o->limit - o->pos < PIECE ?
+		    (size_t)(o->limit - o->pos) : PIECE);
+		if (n == -1 && errno == EINTR)
+			continue;
+		/* file_print() will say what is wrong. */
+		if (n <= 0)
+			break;
+		if ((end = memchr(piece, '\n', (size_t)n)) != NULL) {
+			n = end - piece + 1;
+			name->unfinished = NULL;
+		}
+		file_seek(o, o->pos + n);
+		output_header(name);
+		if (output(piece, (size_t)n) == -1)
 			return (-1);
 	}
 	return (0);
@@ -318,6 +353,8 @@ file_measure(struct node *o)
 		warnx("%s: became shorter, is printed from its beginning",
 		    o->name->path);
 		file_seek(o, 0);
+		if (o->name->unfinished == o)
+			o->name->unfinished = NULL;
 	}
 	o->limit = st.st_size;
 }
@@ -335,6 +372,8 @@ name_print(struct name *name)
 
 	TAILQ_FOREACH_REVERSE(o, &name->files, nodes, link)
 		file_measure(o);
+	if (name_finish_line(name) == -1)
+		return;
 	for (o = TAILQ_FIRST(&name->files); o != NULL; o = next) {
 		next = TAILQ_NEXT(o, link);
 		if (o->pos == o->limit)
@@ -367,9 +406,12 @@ name_retire(struct name *name)
 		count++;
 	if (count <= MAXOLD)
 		return;
+	if (name->unfinished != NULL)
+		file_measure(name->unfinished);
 	o = TAILQ_FIRST(&name->files);
 	file_measure(o);
-	(void)file_print(o);
+	if (name_finish_line(name) == 0)
+		(void)file_print(o);
 	if (o->kind != DEAD)
 		file_close(o);
 }
