@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 pub(crate) fn trials(stage: &Stage) -> Vec<Trial> {
-    let all: [Case; 20] = [
+    let all: [Case; 21] = [
         ("help", help),
         ("last_lines", last_lines),
         ("appended", appended),
@@ -35,6 +35,7 @@ pub(crate) fn trials(stage: &Stage) -> Vec<Trial> {
         ("bursts_under_rotation", bursts_under_rotation),
         ("ends_at_signals", ends_at_signals),
         ("ends_though_nobody_reads", ends_though_nobody_reads),
+        ("turns_end_between_lines", turns_end_between_lines),
     ];
     let mut trials: Vec<_> =
         all.into_iter().map(|(name, test)| stage.trial(&format!("follow::{name}"), test)).collect();
@@ -592,6 +593,33 @@ fn ends_though_nobody_reads(stage: &Stage) {
     pipe.read_exact(&mut got).expect("all of it");
     assert!(got == text.as_bytes());
     program.stops(libc::SIGTERM);
+}
+
+/// So much comes at once that it is printed in turns, and an older file gets
+/// something while one of them is under way: held up by a pipe that is full.
+fn turns_end_between_lines(stage: &Stage) {
+    const LINES: usize = 300_000;
+    let dir = directory(stage);
+    append(&dir.join("log"), "ready\n");
+    let mut command = stage.program("follow");
+    command.arg("log").stdout(Stdio::piped());
+    let mut program =
+        Program::start_with_output(&mut command, &dir, dir.join("log"), dir.join("stderr"));
+    let mut pipe = program.take_stdout();
+    let mut got = vec![0; "ready\n".len()];
+    pipe.read_exact(&mut got).expect("the first line");
+    fs::rename(dir.join("log"), dir.join("log.1")).expect("renamed");
+    append(&dir.join("log"), &"seven.\n".repeat(LINES));
+    let mut got = vec![0; 200_000];
+    pipe.read_exact(&mut got).expect("some of it");
+    append(&dir.join("log.1"), "late\n");
+    let mut rest = vec![0; "seven.\n".len() * LINES + "late\n".len() - got.len()];
+    pipe.read_exact(&mut rest).expect("the rest");
+    got.extend(rest);
+    program.stops(libc::SIGTERM);
+    let text = String::from_utf8(got).expect("text");
+    assert_eq!(text.lines().filter(|line| *line == "seven.").count(), LINES);
+    assert_eq!(text.lines().filter(|line| *line == "late").count(), 1);
 }
 
 /// A configuration, and the command that rotates once.
