@@ -911,7 +911,7 @@ TEST(a_timer_ends_a_longer_wait_and_not_a_shorter_one)
 {
 	int kq = open_queue();
 	struct timespec shorter = ms_to_ts(30), longer = ms_to_ts(GENEROUS_MS);
-	struct started s = start(kq, 1, EV_ONESHOT, 0, 400, 1000000);
+	struct started s = start(kq, 1, EV_ONESHOT, 0, 1500, 1000000);
 	struct kevent got;
 	int64_t begun = now_ns();
 	CHECK_EQ(kevent(kq, NULL, 0, &got, 1, &shorter), 0);
