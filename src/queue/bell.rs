@@ -49,12 +49,17 @@ pub(super) enum Step {
     GoOut,
 }
 
+/// No thread's mark.
+const NOBODY: u32 = 0;
+
 #[derive(Debug)]
 pub(super) struct Ringing {
     /// The bell as last set, and not yet taken by a wait.
     bell: Bell,
-    /// The thread that has let go of the lock to ring, by its mark.
-    out: Option<u32>,
+    /// The thread that has let go of the lock to ring, by its mark, or `NOBODY`.
+    /// One word: a thread may leave with the lock between any two stores, and
+    /// half of this would name one that never comes back.
+    out: u32,
     /// A wait has taken the bell's hint while it was out.
     taken: bool,
     /// The kernel's bell may be another, either way.
@@ -63,16 +68,16 @@ pub(super) struct Ringing {
 
 impl Ringing {
     pub(super) const fn new() -> Ringing {
-        Ringing { bell: Bell::Rest, out: None, taken: false, doubted: false }
+        Ringing { bell: Bell::Rest, out: NOBODY, taken: false, doubted: false }
     }
 
     pub(super) fn is_out(&self) -> bool {
-        self.out.is_some()
+        self.out != NOBODY
     }
 
     /// Is it this thread that is out?
     pub(super) fn is_out_for(&self, thread: u32) -> bool {
-        self.out == Some(thread)
+        self.out == thread
     }
 
     pub(super) fn bell(&self) -> Bell {
@@ -82,7 +87,7 @@ impl Ringing {
     /// The thread of this mark has left, wherever it was with the bell.
     pub(super) fn left(&mut self, thread: u32) {
         if self.is_out_for(thread) {
-            self.out = None;
+            self.out = NOBODY;
             self.taken = false;
         }
         self.doubt();
@@ -108,7 +113,7 @@ impl Ringing {
             // will find it. Held: every one does.
             (false, Bell::Ring | Bell::Hold, _) => Step::Nothing,
             (false, Bell::Rest, Wake::One) => {
-                self.out = Some(thread);
+                self.out = thread;
                 Step::GoOut
             }
             (false, Bell::Rest, Wake::All) => Step::Set(Bell::Hold),
@@ -124,7 +129,7 @@ impl Ringing {
 
     /// The ringer is back. Did it ring?
     pub(super) fn is_back(&mut self, rang: bool) {
-        self.out = None;
+        self.out = NOBODY;
         let taken = core::mem::replace(&mut self.taken, false);
         if rang && !taken {
             self.bell = Bell::Ring;

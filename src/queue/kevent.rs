@@ -17,8 +17,10 @@ pub(crate) fn call<P: Platform, C: Caller>(
     astray: Astray<P>,
 ) -> core::result::Result<usize, Stop> {
     P::unless_left(
-        &mut (home, number, AtomicBool::new(false), caller),
-        |(home, number, laden, _)| home.left(*number, laden.load(Ordering::Relaxed)),
+        &mut (home, (tenant, number), AtomicBool::new(false), caller),
+        |(home, (tenant, number), laden, _)| {
+            home.left(*tenant, *number, laden.load(Ordering::Relaxed));
+        },
         |(home, _, laden, caller)| {
             let done = apply_and_collect(home, tenant, number, *caller, astray, laden);
             home.keep_roused(tenant, number);

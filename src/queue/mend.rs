@@ -21,10 +21,10 @@ use crate::filter;
 use crate::sys::{self, Bell, Descriptor, Platform};
 
 impl<P: Platform> Home<P> {
-    /// The calling thread has left a call by this number. `laden`: with hints,
-    /// it may be, that it had taken and not handed over.
+    /// The calling thread has left a call on this tenant by this number. `laden`:
+    /// with hints, it may be, that it had taken and not handed over.
     #[cold]
-    pub(super) fn left(&self, number: Descriptor, laden: bool) {
+    pub(super) fn left(&self, tenant: u32, number: Descriptor, laden: bool) {
         let me = sys::thread_mark();
         P::reclaim_own();
         let was_inside = sys::reclaim(&self.room, |room| {
@@ -37,6 +37,10 @@ impl<P: Platform> Home<P> {
             return;
         }
         let mut room = self.room.lock();
+        // While it waited, its queue may have gone and another have come.
+        if room.tenant != tenant {
+            return;
+        }
         let Some(queue) = &mut room.queue else { return };
         queue.port.reach(number);
         if laden {

@@ -20,7 +20,7 @@ impl Rig {
         let mut found = Fake::found();
         let waited = Fake::wait(self.number, &mut found, 4, Patience::Poll, Cancel::Deferred);
         assert_eq!(waited, Ok(1));
-        self.home.left(self.number, true);
+        self.home.left(self.tenant, self.number, true);
     }
 
     #[track_caller]
@@ -73,7 +73,7 @@ fn what_was_to_be_looked_at_next_is_told() {
         queue.register(&user(1, 0, NOTE_TRIGGER), rig.number).unwrap();
         assert_eq!(queue.settle(Wake::Myself), Ok(false));
     });
-    rig.home.left(rig.number, false);
+    rig.home.left(rig.tenant, rig.number, false);
     rig.assert_bell();
     assert_eq!(rig.call(&[], 4, Patience::Poll).unwrap().len(), 1);
     rig.falls_silent();
@@ -118,4 +118,20 @@ fn one_that_is_disabled_is_disarmed() {
         queue.mend(LEAVER);
     });
     rig.falls_silent();
+}
+
+/// A thread comes to leave a queue whose home is another's by now.
+#[test]
+fn who_leaves_an_earlier_queue_lets_this_one_be() {
+    for laden in [true, false] {
+        let rig = Rig::new();
+        rig.change(&[user(1, EV_ADD | EV_CLEAR, 0)]).unwrap();
+        let earlier = rig.tenant.wrapping_sub(1);
+        rig.home.left(earlier, rig.number + 1, laden);
+        rig.home.visit(|queue| {
+            queue.ready.push(0);
+            assert_eq!(queue.settle(Wake::All), Ok(false), "by its own number");
+        });
+        rig.assert_bell();
+    }
 }

@@ -159,7 +159,9 @@ pub(super) fn contains(number: Descriptor, member: &Private) -> bool {
         Err(Errno::EEXIST) => true,
         Err(_) => false,
         Ok(()) => {
-            // It cannot fail: the entry was made by the line above.
+            // It fails where the number has been closed since. (Should it be this
+            // very queue's now, its own entry goes: nothing takes one back only
+            // if it is the one that was put in.)
             let _ = remove(number, member.number());
             false
         }
