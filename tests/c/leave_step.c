@@ -112,6 +112,14 @@ collect(const struct queue *q)
 }
 
 static void
+short_wait(const struct queue *q)
+{
+	struct timespec soon = {0, 1000};
+	struct kevent k[4];
+	kevent(q->kq, NULL, 0, k, 4, &soon);
+}
+
+static void
 toggle(const struct queue *q)
 {
 	struct kevent c[2];
@@ -267,6 +275,7 @@ leave_everywhere(call_fn *call)
 LEAVING(trigger)
 LEAVING(trigger_and_collect)
 LEAVING(collect)
+LEAVING(short_wait)
 LEAVING(toggle)
 LEAVING(set_timer)
 LEAVING(add_and_delete)
