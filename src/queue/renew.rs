@@ -69,8 +69,9 @@ impl<P: Platform> Queue<P> {
         }
     }
 
-    /// Watches the other queue, which has been renewed, as before.
-    pub(crate) fn take_hold(&mut self, numbers: &[Descriptor]) {
+    /// Watches the other queue, which has been renewed, as before. `is_it`: does
+    /// the number still refer to it?
+    pub(crate) fn take_hold(&mut self, numbers: &[Descriptor], is_it: impl Fn(Descriptor) -> bool) {
         for number in numbers {
             let Some(slot) = self.watch_on(*number) else { continue };
             let token = self.table.token(slot);
@@ -81,6 +82,11 @@ impl<P: Platform> Queue<P> {
                 // There was room for it a moment ago. If there is none now, the
                 // next change of the knote finds that it has gone.
                 let _ = filter.attach(knote, &mut self.port, token);
+            }
+            // Looked at last: the program may close it at any moment, and the
+            // next file on the number is not this knote's.
+            if !is_it(*number) {
+                let _ = self.delete(slot);
             }
         }
     }

@@ -392,7 +392,9 @@ impl<P: Platform> Registry<P> {
                 queue.watches(numbers).then(|| {
                     queue.let_go(numbers);
                     let renewed = self.renew_under(haunted, numbers, at + 1);
-                    queue.take_hold(numbers);
+                    queue.take_hold(numbers, |number| {
+                        haunted.visit(|queue| queue.port().answers_to(number)) == Some(true)
+                    });
                     renewed
                 })
             });

@@ -110,6 +110,14 @@ static long made[CALLS];
 /* Blocks that the library has and has not given back. */
 static long blocks;
 
+/* Another thread, that makes a number another file just before one of the
+ * library's calls that put it into a set or ask for it there. */
+static struct {
+	int number, file;
+	/* 1: the next such call; 0: none. */
+	long countdown;
+} replaced;
+
 /* Is this call of the library's the one that fails? */
 static bool
 fails(enum call call)
@@ -265,6 +273,9 @@ epoll_ctl(int set, int op, int fd, struct epoll_event *event)
 {
 	REAL(int(int, int, int, struct epoll_event *), epoll_ctl);
 	int rv = 0;
+	if (inside && replaced.countdown != 0 && fd == replaced.number &&
+	    --replaced.countdown == 0 && dup2(replaced.file, fd) != fd)
+		abort();
 	if (op == EPOLL_CTL_MOD && fails(EPOLL_MOD))
 		return -1;
 	rv = real_epoll_ctl(set, op, fd, event);
@@ -2178,4 +2189,145 @@ interrupted_after_changes(void)
 TEST(eintr_leaves_the_changes_applied)
 {
 	alone(interrupted_after_changes);
+}
+
+/* --- another file, just then -------------------------------------------- */
+
+/* A queue is made anew, and at the n-th call that names a number of it the
+ * number is replaced. `false`: there was no such call. */
+static bool
+replaced_in_a_renewal(long n)
+{
+	int64_t until = now_ns() + GENEROUS_MS * INT64_C(1000000);
+	int kq = lib_kqueue(), haunting[2], old[2], new[2], copies[2];
+	struct kevent k, got;
+	struct pollfd p = {kq, POLLIN, 0};
+	bool reached;
+	CHECK(kq != -1);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, haunting), 0);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, old), 0);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, new), 0);
+	copies[0] = dup(haunting[0]);
+	copies[1] = dup(old[0]);
+	CHECK(copies[0] != -1 && copies[1] != -1);
+	k = kev((uintptr_t)old[0], EVFILT_READ, EV_ADD, 0, 0, UDATA(1));
+	CHECK_EQ(lib_kevent(kq, &k, 1, NULL, 0, NULL), 0);
+	k = kev((uintptr_t)haunting[0], EVFILT_READ, EV_ADD, 0, 0, NULL);
+	CHECK_EQ(lib_kevent(kq, &k, 1, NULL, 0, NULL), 0);
+	CHECK_EQ(close(haunting[0]), 0);
+	put(haunting[1], "abc");
+	replaced.number = old[0];
+	replaced.file = new[0];
+	replaced.countdown = n;
+	while (poll(&p, 1, 0) != 0) {
+		CHECK_EQ(lib_kevent(kq, NULL, 0, &got, 1, &no_wait), 0);
+		if (now_ns() > until)
+			FAIL("the ghost stays");
+	}
+	reached = replaced.countdown == 0;
+	replaced.countdown = 0;
+	if (reached) {
+		/* The new file starts clean, the old one says nothing. */
+		k = kev((uintptr_t)old[0], EVFILT_READ, EV_ADD | EV_CLEAR, 0,
+		    0, UDATA(2));
+		CHECK_EQ(lib_kevent(kq, &k, 1, NULL, 0, NULL), 0);
+		put(old[1], "a");
+		CHECK_EQ(lib_kevent(kq, NULL, 0, &got, 1, &no_wait), 0);
+		put(new[1], "ab");
+		CHECK_EQ(lib_kevent(kq, NULL, 0, &got, 1, &no_wait), 1);
+		CHECK_KEV(got, (uintptr_t)old[0], EVFILT_READ,
+		    EV_ADD | EV_CLEAR, 0, 2, UDATA(2));
+		CHECK_EQ(lib_kevent(kq, NULL, 0, &got, 1, &no_wait), 0);
+	}
+	close(kq);
+	close(haunting[1]);
+	close(copies[0]);
+	close(copies[1]);
+	close(old[0]);
+	close(old[1]);
+	close(new[0]);
+	close(new[1]);
+	return reached;
+}
+
+static void
+replaced_anywhere_in_a_renewal(void)
+{
+	long n = 1;
+	while (replaced_in_a_renewal(n))
+		n++;
+	/* It is asked for, put into the new set, and asked for once more. */
+	CHECK(n > 3);
+}
+
+/* The same with the number of the queue itself, which another one watches. */
+static bool
+queue_replaced_in_a_renewal(long n)
+{
+	int64_t until = now_ns() + GENEROUS_MS * INT64_C(1000000);
+	int kq = lib_kqueue(), outer = lib_kqueue();
+	int haunting[2], new[2], copy;
+	struct kevent k, got;
+	struct pollfd p = {kq, POLLIN, 0};
+	bool reached;
+	CHECK(kq != -1 && outer != -1);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, haunting), 0);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, new), 0);
+	copy = dup(haunting[0]);
+	CHECK(copy != -1);
+	k = kev((uintptr_t)kq, EVFILT_READ, EV_ADD, 0, 0, UDATA(1));
+	CHECK_EQ(lib_kevent(outer, &k, 1, NULL, 0, NULL), 0);
+	k = kev((uintptr_t)haunting[0], EVFILT_READ, EV_ADD, 0, 0, NULL);
+	CHECK_EQ(lib_kevent(kq, &k, 1, NULL, 0, NULL), 0);
+	CHECK_EQ(close(haunting[0]), 0);
+	put(haunting[1], "abc");
+	replaced.number = kq;
+	replaced.file = new[0];
+	replaced.countdown = n;
+	while (poll(&p, 1, 0) != 0) {
+		/* Once it is a socket: no queue. */
+		if (lib_kevent(kq, NULL, 0, &got, 1, &no_wait) == -1)
+			CHECK_EQ(errno, EINVAL);
+		if (now_ns() > until)
+			FAIL("the ghost stays");
+	}
+	reached = replaced.countdown == 0;
+	replaced.countdown = 0;
+	if (reached) {
+		k = kev((uintptr_t)kq, EVFILT_READ, EV_ADD | EV_CLEAR, 0, 0,
+		    UDATA(2));
+		CHECK_EQ(lib_kevent(outer, &k, 1, NULL, 0, NULL), 0);
+		put(new[1], "ab");
+		CHECK_EQ(lib_kevent(outer, NULL, 0, &got, 1, &no_wait), 1);
+		CHECK_KEV(got, (uintptr_t)kq, EVFILT_READ, EV_ADD | EV_CLEAR,
+		    0, 2, UDATA(2));
+		CHECK_EQ(lib_kevent(outer, NULL, 0, &got, 1, &no_wait), 0);
+	}
+	close(kq);
+	close(outer);
+	close(haunting[1]);
+	close(copy);
+	close(new[0]);
+	close(new[1]);
+	return reached;
+}
+
+static void
+queue_replaced_anywhere_in_a_renewal(void)
+{
+	long n = 1;
+	while (queue_replaced_in_a_renewal(n))
+		n++;
+	/* It is taken out, looked for, and put in. */
+	CHECK(n > 3);
+}
+
+TEST(a_queue_replaced_in_the_middle_of_its_renewal_is_watched_no_more)
+{
+	alone(queue_replaced_anywhere_in_a_renewal);
+}
+
+TEST(a_number_replaced_in_the_middle_of_a_renewal_starts_clean)
+{
+	alone(replaced_anywhere_in_a_renewal);
 }

@@ -226,8 +226,14 @@ impl Platform for Native {
         token: Token,
     ) -> Result<()> {
         self.verify(fd, source)?;
-        epoll::add(into.set_of(source)?, fd, mask(side, arm), pack(self.cookie, token))
-            .map_err(replaced)
+        let set = into.set_of(source)?;
+        epoll::add(set, fd, mask(side, arm), pack(self.cookie, token)).map_err(replaced)?;
+        // Once more, for another thread may have made the number another file
+        // in between, and that must not be watched for this knote.
+        self.verify(fd, source).inspect_err(|_| {
+            // Should it be a third file by now, the second is left as a ghost.
+            let _ = epoll::remove(set, fd);
+        })
     }
 
     fn carry_process(&mut self, into: &mut Renewal, watched: &Watched, token: Token) -> Result<()> {
