@@ -39,6 +39,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 /* Declared by no header. */
@@ -117,6 +118,23 @@ static struct {
 	/* 1: the next such call; 0: none. */
 	long countdown;
 } replaced;
+
+/* What another thread does while this one is back from its next wait with
+ * something, and has not looked at it. */
+static void (*meanwhile)(void);
+
+static int
+back_from_wait(int count)
+{
+	void (*what)(void) = meanwhile;
+	if (inside && count > 0 && what != NULL) {
+		meanwhile = NULL;
+		inside = false;
+		what();
+		inside = true;
+	}
+	return count;
+}
 
 /* Is this call of the library's the one that fails? */
 static bool
@@ -298,8 +316,9 @@ epoll_wait(int set, struct epoll_event *events, int most, int timeout)
 	REAL(int(int, struct epoll_event *, int, int), epoll_wait);
 	if (inside)
 		asked_wait = timeout * INT64_C(1000000);
-	return fails(EPOLL_WAIT) ? -1
-				 : real_epoll_wait(set, events, most, timeout);
+	if (fails(EPOLL_WAIT))
+		return -1;
+	return back_from_wait(real_epoll_wait(set, events, most, timeout));
 }
 
 PUBLIC int
@@ -311,9 +330,10 @@ epoll_pwait2(int set, struct epoll_event *events, int most,
 	if (inside)
 		asked_pwait2 = timeout->tv_sec * INT64_C(1000000000) +
 		    timeout->tv_nsec;
-	return fails(EPOLL_PWAIT2)
-	    ? -1
-	    : real_epoll_pwait2(set, events, most, timeout, mask);
+	if (fails(EPOLL_PWAIT2))
+		return -1;
+	return back_from_wait(
+	    real_epoll_pwait2(set, events, most, timeout, mask));
 }
 
 PUBLIC int
@@ -2330,4 +2350,174 @@ TEST(a_queue_replaced_in_the_middle_of_its_renewal_is_watched_no_more)
 TEST(a_number_replaced_in_the_middle_of_a_renewal_starts_clean)
 {
 	alone(replaced_anywhere_in_a_renewal);
+}
+
+/* --- what is gone when a hint of it is looked at ------------------------ */
+
+static struct {
+	int kq, fd;
+	void (*drain)(int);
+} stale;
+
+static void
+drain_queue(int fd)
+{
+	CHECK_EQ(next_event(fd).ident, 1);
+}
+
+static void
+drain_listener(int fd)
+{
+	int got = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	CHECK(got != -1);
+	CHECK_EQ(close(got), 0);
+}
+
+static void
+drain_count(int fd)
+{
+	uint64_t count;
+	CHECK_EQ(read(fd, &count, sizeof count), sizeof count);
+}
+
+/* Takes what there was, and has the knote armed anew. */
+static void
+take_it(void)
+{
+	struct kevent k;
+	k = kev((uintptr_t)stale.fd, EVFILT_READ, EV_DISABLE, 0, 0, NULL);
+	CHECK_EQ(kevent(stale.kq, &k, 1, NULL, 0, NULL), 0);
+	stale.drain(stale.fd);
+	k.flags = EV_ENABLE;
+	CHECK_EQ(kevent(stale.kq, &k, 1, NULL, 0, NULL), 0);
+}
+
+/* There is something, twice: it is gone when the first wait is looked at. */
+static void
+goes_meanwhile(int fd, void (*fill)(int), void (*drain)(int))
+{
+	static const unsigned short modes[] = {0, EV_CLEAR, EV_DISPATCH,
+	    EV_ONESHOT};
+	unsigned i;
+	for (i = 0; i < sizeof modes / sizeof *modes; i++) {
+		struct kevent got, k = kev((uintptr_t)fd, EVFILT_READ,
+		    EV_ADD | modes[i], 0, 0, NULL);
+		int kq = lib_kqueue(), turn;
+		CHECK(kq != -1);
+		stale.kq = kq;
+		stale.fd = fd;
+		stale.drain = drain;
+		CHECK_EQ(lib_kevent(kq, &k, 1, NULL, 0, NULL), 0);
+		for (turn = 0; turn < 2; turn++) {
+			fill(fd);
+			meanwhile = take_it;
+			CHECK_EQ(lib_kevent(kq, NULL, 0, &got, 1, &no_wait),
+			    0);
+			CHECK(meanwhile == NULL);
+		}
+		fill(fd);
+		CHECK_EQ(lib_kevent(kq, NULL, 0, &got, 1, &no_wait), 1);
+		CHECK_EQ(got.ident, fd);
+		drain(fd);
+		CHECK_EQ(close(kq), 0);
+	}
+	CHECK_EQ(close(fd), 0);
+}
+
+static void
+fill_queue(int fd)
+{
+	struct kevent k = kev(1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+	CHECK_EQ(kevent(fd, &k, 1, NULL, 0, NULL), 0);
+}
+
+static void
+queue_goes_meanwhile(void)
+{
+	struct kevent k = kev(1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+	int inner = lib_kqueue();
+	CHECK(inner != -1);
+	CHECK_EQ(lib_kevent(inner, &k, 1, NULL, 0, NULL), 0);
+	goes_meanwhile(inner, fill_queue, drain_queue);
+}
+
+TEST(a_nested_queue_that_was_drained_since_the_hint_is_no_event)
+{
+	alone(queue_goes_meanwhile);
+}
+
+static int client = -1;
+static struct sockaddr_un unix_name;
+
+static void
+fill_listener(int fd)
+{
+	(void)fd;
+	if (client != -1)
+		close(client);
+	client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(client != -1);
+	CHECK_EQ(connect(client, (struct sockaddr *)&unix_name,
+	    sizeof unix_name), 0);
+}
+
+static void
+listener_goes_meanwhile(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(fd != -1);
+	unix_name.sun_family = AF_UNIX;
+	/* A name that is no file's. */
+	snprintf(unix_name.sun_path + 1, sizeof unix_name.sun_path - 1,
+	    "kqueue-faults-%d", (int)getpid());
+	CHECK_EQ(bind(fd, (struct sockaddr *)&unix_name, sizeof unix_name), 0);
+	CHECK_EQ(listen(fd, 8), 0);
+	goes_meanwhile(fd, fill_listener, drain_listener);
+}
+
+TEST(a_connection_that_was_accepted_since_the_hint_is_no_event)
+{
+	alone(listener_goes_meanwhile);
+}
+
+static void
+fill_count(int fd)
+{
+	uint64_t one = 1;
+	CHECK_EQ(write(fd, &one, sizeof one), sizeof one);
+}
+
+static void
+count_goes_meanwhile(void)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	CHECK(fd != -1);
+	goes_meanwhile(fd, fill_count, drain_count);
+}
+
+TEST(a_count_that_was_read_since_the_hint_is_no_event)
+{
+	alone(count_goes_meanwhile);
+}
+
+static void
+fill_timer(int fd)
+{
+	struct itimerspec soon = {.it_value = {0, 1}};
+	struct pollfd p = {fd, POLLIN, 0};
+	CHECK_EQ(timerfd_settime(fd, 0, &soon, NULL), 0);
+	CHECK_EQ(poll(&p, 1, GENEROUS_MS), 1);
+}
+
+static void
+timer_goes_meanwhile(void)
+{
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	CHECK(fd != -1);
+	goes_meanwhile(fd, fill_timer, drain_count);
+}
+
+TEST(a_timer_that_was_read_since_the_hint_is_no_event)
+{
+	alone(timer_goes_meanwhile);
 }

@@ -187,21 +187,30 @@ pub(super) fn sample(
     seen: Option<Readiness>,
     may_send: bool,
 ) -> Result<Sample> {
-    let seen = match seen {
+    let (seen, hinted) = match seen {
         // An urgent byte may have been read since, and nothing but poll() says
         // whether it has.
-        Some(seen) if side != Side::Except => seen,
-        _ => poll_now(fd)?,
+        Some(seen) if side != Side::Except => (seen, true),
+        _ => (poll_now(fd)?, false),
     };
     let kind = match Kind::noted(source) {
         Some(kind) => kind,
         None => Kind::learn(fd, side)?.note(source),
     };
-    match side {
+    let mut sample = match side {
         Side::Read => read_side(fd, kind, source, seen),
         Side::Write => write_side(fd, kind, source, seen, may_send),
         Side::Except => except_side(fd, kind, source, seen),
+    }?;
+    // The knote may have been disabled and enabled since the hint, or its queue
+    // renewed, and what the hint told of may be gone. Where nothing else shows
+    // that there is something, the kernel is asked once more.
+    let by_hint_alone = sample.amount == 0 || leans_on_the_hint(source, side);
+    if hinted && sample.ready && by_hint_alone && !sample.eof && sample.error.is_none() {
+        let interest = if side == Side::Read { Readiness::IN } else { Readiness::OUT };
+        sample.ready = poll_now(fd)?.has(interest);
     }
+    Ok(sample)
 }
 
 fn read_side(fd: Descriptor, kind: Kind, source: &mut Source, seen: Readiness) -> Result<Sample> {
