@@ -203,8 +203,9 @@ pub(super) fn sample(
         Side::Except => except_side(fd, kind, source, seen),
     }?;
     // The knote may have been disabled and enabled since the hint, or its queue
-    // renewed, and what the hint told of may be gone. Where nothing else shows
-    // that there is something, the kernel is asked once more.
+    // renewed, or another thread has read; what the hint told of may be gone.
+    // Where nothing else shows that there is something, the kernel is asked once
+    // more: it may be an empty datagram.
     let by_hint_alone = sample.amount == 0 || leans_on_the_hint(source, side);
     if hinted && sample.ready && by_hint_alone && !sample.eof && sample.error.is_none() {
         let interest = if side == Side::Read { Readiness::IN } else { Readiness::OUT };
@@ -243,10 +244,6 @@ fn read_side(fd: Descriptor, kind: Kind, source: &mut Source, seen: Readiness) -
             sample.amount = i64::from(ask_int(fd, libc::FIONREAD)?);
             sample.eof = seen.has(Readiness::PEER_SHUT);
             sample.error = socket_error(fd, kind, source, seen);
-            if sample.amount == 0 && ready {
-                // An empty datagram, or none any more.
-                sample.ready = poll_now(fd)?.has(Readiness::IN);
-            }
         }
         Kind::TcpListener => {
             let info = TcpInfo::ask(fd)?;
