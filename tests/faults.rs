@@ -12,8 +12,10 @@
 )]
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 /// Runs the command, which must succeed; what it wrote to standard output.
 fn run(command: &mut Command) -> Result<String, String> {
@@ -63,7 +65,7 @@ fn compile(prefix: &Path) -> Result<PathBuf, String> {
 }
 
 fn main() {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
     let dir = tempfile::tempdir().expect("directory");
     let ready = install(dir.path()).and_then(|_| compile(dir.path()));
     let program = ready.unwrap_or_else(|error| panic!("{error}"));
@@ -83,6 +85,9 @@ fn main() {
             .map_or_else(|error| Err(Failed::from(error)), |_| Ok(()))
         })
     });
+    // A case waits for clocks more than it works.
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    arguments.test_threads.get_or_insert(4 * processors);
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     // exit() would leave the directory behind.
     drop(dir);

@@ -92,7 +92,7 @@ fn finish<P: Platform>(
     if queue.is_gone() {
         return Err(Stop::Gone);
     }
-    settled.map(|_| ()).map_err(Stop::Failed)
+    settled.map(|_| ())
 }
 
 enum Answer {
@@ -300,11 +300,14 @@ impl<P: Platform> Queue<P> {
 
     /// Drops a knote whose descriptor is gone; unless it is the queue's own
     /// number that is: by another the queue may live on, with the knote's watch.
+    /// Then whoever comes by that one looks at what this one could not.
     pub(super) fn lost(&mut self, slot: Slot) {
         let watched = self.table.get(slot).and_then(|knote| knote.body.source());
         let by_poller = watched.is_some_and(|source| source.repeats);
         if !by_poller || self.port.prove() {
             self.forget(slot);
+        } else {
+            self.ready.push(slot);
         }
     }
 

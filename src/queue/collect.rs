@@ -45,7 +45,9 @@ pub(super) fn events<P: Platform, C: Caller>(
     loop {
         let careful = home.careful.load(Ordering::Relaxed);
         let now = if expedite || careful { Patience::Poll } else { patience };
-        let mut count = wait(&place, &mut found, caller.room(), now, cancel)?;
+        // Hints that lead to nothing are not to stand before those that do.
+        let most = if strays == 0 { caller.room() } else { P::BATCH };
+        let mut count = wait(&place, &mut found, most, now, cancel)?;
         if count == 0 && careful && !expedite {
             // Only now, so that nothing is paid while there are events.
             laden.store(true, Ordering::Relaxed);
@@ -55,7 +57,7 @@ pub(super) fn events<P: Platform, C: Caller>(
             count = match attended {
                 Attended::Hints => 1,
                 _ if patience == Patience::Poll => 0,
-                _ => wait(&place, &mut found, caller.room(), until, cancel)?,
+                _ => wait(&place, &mut found, most, until, cancel)?,
             };
             if count == 0 && until != patience {
                 continue;
@@ -72,8 +74,12 @@ pub(super) fn events<P: Platform, C: Caller>(
         }
         let served = serve(&place, &mut found, (count, gone), caller);
         home.keep_roused(tenant, number);
-        if served == Err(Stop::Gone) {
-            astray(number, &mut found, count);
+        match served {
+            Err(Stop::Gone) => astray((home, tenant), number, &mut found, count),
+            // All that was found has been seen to; what is to be told others
+            // could not be, by this number.
+            Ok(Served { unsettled: true, .. }) => astray((home, tenant), number, &mut found, 0),
+            _ => {}
         }
         let served = served?;
         gone = Some(served.gone);
@@ -100,6 +106,8 @@ pub(super) fn events<P: Platform, C: Caller>(
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 struct Served {
     delivered: usize,
+    /// The bell and the alarm are not as they should be: the number has gone.
+    unsettled: bool,
     gone: u32,
     haunted: bool,
 }
@@ -116,8 +124,9 @@ fn serve<P: Platform, C: Caller>(
     place.laden.store(false, Ordering::Relaxed);
     let delivered = queue.hand_over(place.number, found, count, caller);
     place.home.note(&queue);
-    let (gone, haunted) = (queue.gone, queue.is_haunted());
-    Ok(Served { delivered: delivered?, gone, haunted })
+    let (gone, haunted) = (queue.gone, queue.haunts.are_too_many());
+    let (delivered, unsettled) = delivered?;
+    Ok(Served { delivered, unsettled, gone, haunted })
 }
 
 /// For as long as that, but not longer than a thread may that nothing may wake.
@@ -197,7 +206,7 @@ fn left<P: Platform>(place: &Place<'_, P>, found: &mut P::Found, count: usize) {
     if count == 0 {
         place.laden.store(false, Ordering::Relaxed);
     } else if serve(place, found, (count, None), &mut Nobody) == Err(Stop::Gone) {
-        (place.astray)(place.number, found, count);
+        (place.astray)((place.home, place.tenant), place.number, found, count);
     }
 }
 
@@ -212,7 +221,7 @@ impl<P: Platform> Home<P> {
         count: usize,
     ) {
         let (laden, sleeps) = (&AtomicBool::new(true), Cell::new(None));
-        let place = Place { home: self, tenant, number, astray: |_, _, _| (), laden, sleeps };
+        let place = Place { home: self, tenant, number, astray: |_, _, _, _| (), laden, sleeps };
         left(&place, found, count);
     }
 }
@@ -287,14 +296,14 @@ impl<P: Platform> Queue<P> {
 
     /// Turns what a wait has found, and what is on the list, into events.
     /// Beside how much was found: how many knotes had gone before the wait, if
-    /// the caller knows.
+    /// the caller knows. Beside how many events: is the rest not settled?
     fn hand_over<C: Caller>(
         &mut self,
         number: Descriptor,
         found: &mut P::Found,
         (mut count, mut gone): (usize, Option<u32>),
         caller: &mut C,
-    ) -> core::result::Result<usize, Stop> {
+    ) -> core::result::Result<(usize, bool), Stop> {
         self.scan = self.scan.wrapping_add(1).max(1);
         let room = caller.room();
         let waiter = P::waiter(number);
@@ -318,9 +327,9 @@ impl<P: Platform> Queue<P> {
         }
         let settled = self.settle(Wake::All);
         match room - caller.room() {
-            0 => settled.map(|_| 0).map_err(Stop::Failed),
-            // What was taken is returned; the next call meets the trouble.
-            delivered => Ok(delivered),
+            0 => settled.map(|_| (0, false)),
+            // What was taken is returned; other trouble meets the next call.
+            delivered => Ok((delivered, settled == Err(Stop::Gone))),
         }
     }
 
@@ -475,7 +484,14 @@ impl<P: Platform> Queue<P> {
         if goes {
             // The knote goes in any case; its event only if the number still
             // is what it was.
-            if self.delete(slot).is_ok() {
+            let mut told = self.delete(slot).is_ok();
+            if !told && !self.has_dups && self.table.meant_by(token).is_some() {
+                // It is the queue's own number that was closed, and it is known
+                // by no other: nobody but this thread can be told.
+                self.forget(slot);
+                told = true;
+            }
+            if told {
                 caller.push(entry);
             }
             return;

@@ -37,6 +37,7 @@ use crate::sys::{self, Bell, Descriptor, Mutex, Platform};
 use bell::{Ringing, Step, Wake};
 use calls::Calls;
 use parking_lot::lock_api::MappedMutexGuard;
+use renew::Haunts;
 
 /// What the C caller handed over, and gets.
 pub(crate) trait Caller {
@@ -105,8 +106,7 @@ pub(crate) struct Queue<P: Platform> {
     roused: bool,
     /// How many knotes have gone; wraps.
     gone: u32,
-    /// How many hints came for knotes that had gone before the wait began.
-    haunts: usize,
+    haunts: Haunts,
 }
 
 /// How often a closing queue's lock is looked at, before it is not waited for.
@@ -127,7 +127,7 @@ impl<P: Platform> Queue<P> {
             careful: 0,
             roused: false,
             gone: 0,
-            haunts: 0,
+            haunts: Haunts::new(),
         }
     }
 
@@ -144,7 +144,16 @@ impl<P: Platform> Queue<P> {
     /// Makes bell and alarm agree with the lists, before the lock is let go.
     /// `true`: the caller must ring, and do it without the lock, or the thread
     /// that it wakes would find the lock taken: see [`ring`].
-    fn settle(&mut self, wake: Wake) -> Result<bool> {
+    fn settle(&mut self, wake: Wake) -> core::result::Result<bool, Stop> {
+        self.set_bell_and_alarm(wake).map_err(|error| match error {
+            // What is set there is this queue's alone: the number is another
+            // one's, if only for a moment.
+            Errno::EBADF | Errno::ENOENT => Stop::Gone,
+            error => Stop::Failed(error),
+        })
+    }
+
+    fn set_bell_and_alarm(&mut self, wake: Wake) -> Result<bool> {
         let first = self.alarms.first();
         if first != self.alarm {
             self.port.alarm(first)?;
@@ -171,7 +180,7 @@ impl<P: Platform> Queue<P> {
 
     /// The ringer is back. If it could not ring, the next call with a good
     /// number will.
-    fn rung(&mut self, done: bool) -> Result<()> {
+    fn rung(&mut self, done: bool) -> core::result::Result<(), Stop> {
         self.ringing.is_back(done);
         if !done {
             return Ok(());
@@ -184,6 +193,14 @@ impl<P: Platform> Queue<P> {
     /// It has been found under one more number.
     pub(crate) fn note_dup(&mut self) {
         self.has_dups = true;
+    }
+
+    /// One of its numbers has gone, and with it what was to be done by that: it
+    /// goes on by this one.
+    pub(crate) fn go_on_by(&mut self, number: Descriptor) {
+        self.port.reach(number);
+        // Should it fail, that one has gone too, and whoever finds out comes by.
+        let _ = self.settle(Wake::All);
     }
 
     /// Its waiters have been woken: the bell is what the list says again.
@@ -415,6 +432,7 @@ fn ring<P: Platform>(
     rung.map_err(|_| Stop::Gone)
 }
 
-/// What to do with what a wait has found, and how much it was, when its number
-/// turns out to be another queue's by now.
-pub(crate) type Astray<P> = fn(Descriptor, &mut <P as Platform>::Found, usize);
+/// What to do when the number of a call turns out to be no more its queue's, with
+/// what a wait by it has found, if it is another queue's by now, and how much it
+/// was.
+pub(crate) type Astray<P> = fn((&Home<P>, u32), Descriptor, &mut <P as Platform>::Found, usize);

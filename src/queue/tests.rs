@@ -101,14 +101,15 @@ impl Rig {
         let changes = changes.iter().copied().collect();
         let mut call = Call { changes, room, entries: Vec::new(), changed: false, patience };
         let mut result =
-            kevent::call(&self.home, self.tenant, self.number, &mut call, |_, _, _| ());
+            kevent::call(&self.home, self.tenant, self.number, &mut call, |_, _, _, _| ());
         while result == Err(Stop::Haunted) {
             // As the interface does it.
-            let renewed = self.home.visit(|queue| queue.renew(&[self.number])).unwrap();
+            self.home.visit(Queue::bear);
+            let renewed = self.home.visit(|queue| queue.renew(&[self.number], 0)).unwrap();
             if renewed.is_err() && patience == Ok(Patience::Poll) {
                 return Ok(Vec::new());
             }
-            result = kevent::call(&self.home, self.tenant, self.number, &mut call, |_, _, _| ());
+            result = kevent::call(&self.home, self.tenant, self.number, &mut call, |_, _, _, _| ());
         }
         result.map(|count| {
             call.entries.truncate(count);

@@ -20,6 +20,7 @@ pub(crate) use queues::Found;
 
 use crate::clock::Span;
 use crate::errno::{Errno, Result};
+use crate::queue::Home;
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::{self, Descriptor, DescriptorState, Native, Platform};
 use queues::{REGISTRY, Registry};
@@ -149,20 +150,29 @@ fn let_close(number: Descriptor) {
 pub(crate) fn find_another(number: Descriptor, last: &Found<Native>) -> Result<Found<Native>> {
     let registry = REGISTRY.get();
     if let Some(registry) = registry {
-        registry.forget(number, last.tenant);
+        registry.forget(last.home, last.tenant);
     }
     let found = find(number)?;
     let same = core::ptr::eq(found.home, last.home) && found.tenant == last.tenant;
     if same { Err(Errno::EBADF) } else { Ok(found) }
 }
 
-/// A call has waited on a number that is another of our queues by now (the old
-/// one was closed, and dup() gave its number to this), and has taken from it
-/// what it may have told once. That queue gets it back.
+/// A call has waited on a number that is not its queue any more. That queue may
+/// go on by another number. And if the number was another one's when it waited
+/// (dup() gave it), the call has taken from that what it may have told once: that
+/// queue gets it back.
 #[cold]
-pub(crate) fn astray(number: Descriptor, found: &mut <Native as Platform>::Found, count: usize) {
-    let registry = REGISTRY.get();
-    if let Some(Ok(Some(owner))) = registry.map(|registry| registry.find_alias(number)) {
+pub(crate) fn astray(
+    (home, tenant): (&Home<Native>, u32),
+    number: Descriptor,
+    found: &mut <Native as Platform>::Found,
+    count: usize,
+) {
+    let Some(registry) = REGISTRY.get() else { return };
+    registry.forget(home, tenant);
+    if count > 0
+        && let Some((owner, number)) = registry.sender(found, number)
+    {
         owner.home.take_in(owner.tenant, number, found, count);
     }
 }

@@ -253,14 +253,26 @@ impl<P: Platform> Registry<P> {
         home.visit(|queue| queue.port().is_missed()) == Some(true)
     }
 
-    /// A call found that the number is not this queue any more, unless somebody
-    /// was quicker.
-    pub(super) fn forget(&self, number: Descriptor, tenant: u32) {
+    /// A call found that its number is not this queue any more, unless somebody
+    /// was quicker. What it could not do by that is done by another number.
+    pub(super) fn forget(&self, home: &Home<P>, tenant: u32) {
         let mut roster = self.roster.lock();
-        if let Some(entry) = self.numbers.get(number).filter(|entry| entry.tenant == tenant) {
-            let missed = self.ask_after(&mut roster, entry.home);
-            self.exhume_if_due(&mut roster, missed);
+        let Ok(at) = self.resident(&roster, home, tenant) else { return };
+        let missed = self.ask_after(&mut roster, at);
+        if let Some(number) = numbers_of(&roster.residents, at).first() {
+            home.visit(|queue| queue.go_on_by(*number));
         }
+        self.exhume_if_due(&mut roster, missed);
+    }
+
+    /// Where a queue lives that has not been found dead. EBADF: nowhere.
+    fn resident(&self, roster: &Roster<P>, home: &Home<P>, tenant: u32) -> Result<u32> {
+        let known = roster.residents.iter().zip(0..).position(|(resident, at)| {
+            resident.tenant == tenant
+                && resident.state == State::Alive
+                && self.home(at).is_some_and(|at| core::ptr::eq(at, home))
+        });
+        known.and_then(|at| u32::try_from(at).ok()).ok_or(Errno::EBADF)
     }
 
     /// A number that is an epoll and not known: perhaps a dup of one of ours.
@@ -274,6 +286,28 @@ impl<P: Platform> Registry<P> {
             }
         }
         Ok(None)
+    }
+
+    /// Of which queue a wait on this number has found something, and a number to
+    /// reach it by; it may have lost this one since.
+    pub(super) fn sender(
+        &self,
+        found: &mut P::Found,
+        number: Descriptor,
+    ) -> Option<(Found<P>, Descriptor)> {
+        let _ = self.find_alias(number);
+        let mut roster = self.roster.lock();
+        for at in 0..roster.residents.len() as u32 {
+            let home = self.home(at)?;
+            if home.visit(|queue| queue.port().has_sent(found)) == Some(true) {
+                self.ask_after(&mut roster, at);
+                if let Some(number) = numbers_of(&roster.residents, at).first() {
+                    let tenant = roster.residents.get(at as usize)?.tenant;
+                    return Some((Found { home, tenant }, *number));
+                }
+            }
+        }
+        None
     }
 
     /// If the number refers to this queue, notes that it does. ENOMEM: it does,
@@ -362,47 +396,92 @@ impl<P: Platform> Registry<P> {
     /// refers to it, or what a dup has made would go on referring to the old.
     pub(super) fn renew_queue(&self, haunted: &Found<P>) -> Result<()> {
         let mut roster = self.roster.lock();
-        let known = roster.residents.iter().zip(0..).position(|(resident, at)| {
-            resident.tenant == haunted.tenant
-                && resident.state == State::Alive
-                && self.home(at).is_some_and(|home| core::ptr::eq(home, haunted.home))
-        });
-        let at = known.and_then(|at| u32::try_from(at).ok()).ok_or(Errno::EBADF)?;
+        let at = self.resident(&roster, haunted.home, haunted.tenant)?;
+        haunted.home.visit(Queue::bear);
         self.ask_after(&mut roster, at);
+        let looked_through = self.find_every_number(&mut roster, at)?;
+        self.ask_after_watchers(&mut roster, at)?;
+        self.renew_under(&roster.residents, (at, looked_through), 0)
+    }
+
+    /// Among how many descriptors.
+    fn find_every_number(&self, roster: &mut Roster<P>, at: u32) -> Result<usize> {
         let resident = roster.residents.get_mut(at as usize).ok_or(Errno::EBADF)?;
+        let mut looked_through = 0;
         let mut complete = Ok(());
-        sys::own_descriptors(|number| {
+        sys::own_descriptors_if_listed(|number| {
+            looked_through += 1;
             if !self.is_known(number)
                 && let Err(error) = self.recognise(at, resident, number)
             {
                 complete = Err(error);
             }
+        })?;
+        if resident.state == State::Alive {
+            roster.graves.retain(|grave| *grave != at);
+        }
+        complete.map(|()| looked_through)
+    }
+
+    /// Asks after the queues that watch this one. By the number that a call has
+    /// last used they are not to be changed: it may be a stranger's by now.
+    /// EAGAIN: whether one of them lives is not known just now.
+    fn ask_after_watchers(&self, roster: &mut Roster<P>, watched: u32) -> Result<()> {
+        let mut buried = false;
+        for at in 0..roster.residents.len() as u32 {
+            if self.watches(&roster.residents, at, watched) {
+                self.ask_after(roster, at);
+                buried |= is_buried(&roster.residents, at);
+            }
+        }
+        if !buried {
+            return Ok(());
+        }
+        self.exhume(roster);
+        let unsure = (0..roster.residents.len() as u32).any(|at| {
+            is_buried(&roster.residents, at) && self.watches(&roster.residents, at, watched)
         });
-        complete?;
-        self.renew_under(haunted.home, &resident.numbers, 0)
+        if unsure { Err(Errno::EAGAIN) } else { Ok(()) }
+    }
+
+    fn watches(&self, residents: &[Resident], at: u32, watched: u32) -> bool {
+        let numbers = numbers_of(residents, watched);
+        at != watched
+            && self.home(at).and_then(|home| home.visit(|queue| queue.watches(numbers)))
+                == Some(true)
     }
 
     /// Renews it while the queues that watch it, from this home on, are locked.
     /// No two locks of queues are held at once but here, where one thread at a
     /// time comes by, with the roster's.
-    fn renew_under(&self, haunted: &Home<P>, numbers: &[Descriptor], from: u32) -> Result<()> {
-        let others = (from..).map_while(|at| Some((at, self.home(at)?)));
-        for (at, home) in others.filter(|(_, home)| !core::ptr::eq(*home, haunted)) {
-            let renewed = home.visit(|queue| {
-                queue.watches(numbers).then(|| {
-                    queue.let_go(numbers);
-                    let renewed = self.renew_under(haunted, numbers, at + 1);
-                    queue.take_hold(numbers, |number| {
-                        haunted.visit(|queue| queue.port().answers_to(number)) == Some(true)
-                    });
-                    renewed
+    fn renew_under(
+        &self,
+        residents: &[Resident],
+        (haunted, looked_through): (u32, usize),
+        from: u32,
+    ) -> Result<()> {
+        let numbers = numbers_of(residents, haunted);
+        let home = self.home(haunted).ok_or(Errno::EBADF)?;
+        for at in (from..residents.len() as u32).filter(|at| *at != haunted) {
+            let own = numbers_of(residents, at);
+            let renewed = self.home(at).and_then(|watcher| {
+                watcher.visit(|queue| {
+                    queue.watches(numbers).then(|| {
+                        queue.let_go(own, numbers);
+                        let renewed =
+                            self.renew_under(residents, (haunted, looked_through), at + 1);
+                        queue.take_hold(own, numbers, |number| {
+                            home.visit(|queue| queue.port().answers_to(number)) == Some(true)
+                        });
+                        renewed
+                    })
                 })
             });
             if let Some(renewed) = renewed.flatten() {
                 return renewed;
             }
         }
-        haunted.visit(|queue| queue.renew(numbers)).unwrap_or(Err(Errno::EBADF))
+        home.visit(|queue| queue.renew(numbers, looked_through)).unwrap_or(Err(Errno::EBADF))
     }
 
     /// Does the number refer to the queue that it is noted for? It may have been
@@ -442,6 +521,15 @@ impl<P: Platform> Registry<P> {
         }
         true
     }
+}
+
+/// The numbers known to refer to the queue of a home.
+fn numbers_of(residents: &[Resident], at: u32) -> &[Descriptor] {
+    residents.get(at as usize).map_or(&[], |resident| &resident.numbers)
+}
+
+fn is_buried(residents: &[Resident], at: u32) -> bool {
+    residents.get(at as usize).is_some_and(|resident| resident.state == State::Buried)
 }
 
 /// Chunk and offset of a home.

@@ -573,4 +573,7 @@ pub(crate) trait Platform: Sized + Send + core::fmt::Debug + 'static {
     /// than the wait counted, where one thing found stands for many. `None`:
     /// that was all. EBADF: what was found is not this queue's, and still there.
     fn next_hint(&mut self, found: &mut Self::Found) -> Result<Option<Hint>>;
+
+    /// Is what was found this queue's, as far as can be told?
+    fn has_sent(&self, found: &mut Self::Found) -> bool;
 }

@@ -1304,4 +1304,8 @@ impl Platform for Fake {
         }
         Ok(found.hints.pop_front())
     }
+
+    fn has_sent(&self, found: &mut Found) -> bool {
+        found.set == self.set
+    }
 }

@@ -10,7 +10,7 @@
 //! | `Mutex`, `RawLock` | a mutex, and what it sleeps on; it never allocates, and survives a fork |
 //! | `reclaim`, `thread_mark` | a lock that a thread has left behind; who is who |
 //! | `PerProcess` | a value that a forked child starts anew |
-//! | `descriptor_state`, `own_descriptors` | what a number is, and which are open |
+//! | `descriptor_state`, `own_descriptors`, `own_descriptors_if_listed` | what a number is, and which are open |
 //! | `at_fork_in_child` | a call in every forked child |
 //! | `in_forked_child` | what a forked child needs of the platform at once |
 //! | `disown_in_handler`, `disown` | give up a parent's descriptors |
@@ -42,6 +42,7 @@ pub(crate) use imp::{
     Busy, Closing, Mutex, Native, PerProcess, RawLock, at_fork_in_child, attach, begin_closing,
     begin_queue, begin_watch, descriptor_state, disown, disown_in_handler, end_all_closing,
     end_closing, end_life, end_queue, end_watch, errno, holders_until_now, in_forked_child,
-    is_closed_queue, is_closing, is_kept, is_told, life, next_known, own_descriptors, print,
-    process_id, reclaim, remember, set_errno, thread_id, thread_mark,
+    is_closed_queue, is_closing, is_kept, is_told, life, next_known, own_descriptors,
+    own_descriptors_if_listed, print, process_id, reclaim, remember, set_errno, thread_id,
+    thread_mark,
 };

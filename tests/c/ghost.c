@@ -14,7 +14,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-
 /* What is there now; filter 0 stands for nothing. */
 static struct kevent
 poll_event(int kq)
@@ -597,4 +596,310 @@ TEST(among_thousands_of_knotes_is_laid)
 		CHECK_EQ(close(fd[i]), 0);
 	lay_ghost(g);
 	CHECK_EQ(close(kq), 0);
+}
+
+static void
+add_user(int kq, uintptr_t ident, unsigned flags)
+{
+	CHANGE(kq, ident, EVFILT_USER, EV_ADD | flags, 0, 0, NULL);
+}
+
+static void
+trigger(int kq, uintptr_t ident)
+{
+	CHANGE(kq, ident, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+}
+
+/* Renews the queue: it bears no more than a few of such. */
+static void
+renew(int kq)
+{
+	struct ghost g = leave_ghost(kq, EVFILT_READ);
+	wait_a_little(kq);
+	lay_ghost(g);
+}
+
+/* Its number is taken by another file, which nobody asked to watch, and which
+ * has something to say. */
+static void
+next_file_is_not_told_of(unsigned flags, bool told_before)
+{
+	struct timespec ts = ms_to_ts(GENEROUS_MS);
+	int fds[2], next[2], other, kq = new_queue();
+	struct kevent k;
+	unix_pair(fds);
+	other = fcntl(fds[0], F_DUPFD_CLOEXEC, 300);
+	CHECK(other >= 0);
+	READ_ADD(kq, fds[0], flags);
+	if (told_before) {
+		put(fds[1], 1);
+		CHECK_EQ(kevent(kq, NULL, 0, &k, 1, &ts), 1);
+		if (flags & EV_DISPATCH)
+			CHANGE(kq, (uintptr_t)fds[0], EVFILT_READ, EV_ENABLE, 0, 0,
+			    NULL);
+	}
+	CHECK_EQ(syscall(SYS_close, fds[0]), 0);
+	put(fds[1], 1);
+	unix_pair(next);
+	CHECK_EQ(next[0], fds[0]);
+	put(next[1], 5);
+	EXPECT_QUIET(kq);
+	put(fds[1], 1);
+	EXPECT_QUIET(kq);
+	CHECK_FAILS(change(kq, (uintptr_t)fds[0], EVFILT_READ, EV_DELETE, 0, 0,
+	    NULL), ENOENT);
+	READ_ADD(kq, next[0], 0);
+	EXPECT_READ(kq, next[0], 0, 0, 5);
+	CHECK_EQ(close(other), 0);
+	CHECK_EQ(close(fds[1]), 0);
+	close_pair(next);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(says_nothing_of_the_next_file_on_the_number)
+{
+	static const unsigned modes[] = {0, EV_CLEAR, EV_DISPATCH, EV_ONESHOT};
+	for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+		next_file_is_not_told_of(modes[i], false);
+		if (modes[i] != EV_ONESHOT)
+			next_file_is_not_told_of(modes[i], true);
+	}
+}
+
+/* Whose data FIONREAD would tell as if they were the socket's. */
+TEST(says_nothing_of_a_regular_file_on_the_number)
+{
+	int fds[2], other, file, kq = new_queue();
+	FILE *f = tmpfile();
+	CHECK(f != NULL);
+	unix_pair(fds);
+	other = fcntl(fds[0], F_DUPFD_CLOEXEC, 300);
+	CHECK(other >= 0);
+	READ_ADD(kq, fds[0], 0);
+	put(fds[1], 1);
+	EXPECT_READ(kq, fds[0], 0, 0, 1);
+	CHECK_EQ(syscall(SYS_close, fds[0]), 0);
+	CHECK_EQ(fputs("text", f), 1);
+	CHECK_EQ(fflush(f), 0);
+	rewind(f);
+	file = dup(fileno(f));
+	CHECK_EQ(file, fds[0]);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(file), 0);
+	CHECK_EQ(close(other), 0);
+	CHECK_EQ(close(fds[1]), 0);
+	fclose(f);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* A call with room for one, that must not sleep, still comes to what is ready. */
+TEST(among_many_hides_no_event_from_a_look)
+{
+	enum { GHOSTS = 150, IDLE = 500 };
+	static int idle[IDLE];
+	struct ghost g[GHOSTS];
+	int live[2], base[2], i, kq = new_queue();
+	unix_pair(base);
+	for (i = 0; i < IDLE; i++) {
+		idle[i] = dup(base[0]);
+		CHECK(idle[i] >= 0);
+		READ_ADD(kq, idle[i], 0);
+	}
+	unix_pair(live);
+	READ_ADD(kq, live[0], 0);
+	for (i = 0; i < GHOSTS; i++)
+		g[i] = leave_ghost(kq, EVFILT_READ);
+	put(live[1], 1);
+	for (i = 0; i < 20; i++) {
+		struct kevent k = poll_event(kq);
+		CHECK_EQ(k.filter, EVFILT_READ);
+		CHECK_EQ(k.ident, live[0]);
+	}
+	for (i = 0; i < GHOSTS; i++)
+		lay_ghost(g[i]);
+	for (i = 0; i < IDLE; i++)
+		CHECK_EQ(close(idle[i]), 0);
+	close_pair(live);
+	close_pair(base);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* Then it cannot be laid, and a call that must not sleep gives up. */
+TEST(without_a_descriptor_may_hide_an_event_from_a_look)
+{
+	enum { GHOSTS = 150 };
+	struct ghost g[GHOSTS];
+	struct rlimit limit, usual;
+	int live[2], kq = new_queue(), full[1024], n = 0, i;
+	struct kevent k;
+	unix_pair(live);
+	for (i = 0; i < GHOSTS; i++)
+		g[i] = leave_ghost(kq, EVFILT_READ);
+	READ_ADD(kq, live[0], 0);
+	put(live[1], 1);
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &usual), 0);
+	limit = usual;
+	limit.rlim_cur = 800;
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	while (n < 1024 && (full[n] = eventfd(0, EFD_CLOEXEC)) >= 0)
+		n++;
+	CHECK_EQ(errno, EMFILE);
+	CHECK_EQ(kevent(kq, NULL, 0, &k, 1, &no_wait), 0);
+	/* A call that may wait finds it. */
+	EXPECT_READ(kq, live[0], 0, 0, 1);
+	while (n > 0)
+		CHECK_EQ(close(full[--n]), 0);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &usual), 0);
+	for (i = 0; i < GHOSTS; i++)
+		lay_ghost(g[i]);
+	close_pair(live);
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* --- a queue that watched this one, and does not any more ---------------- */
+
+static int
+queue_around(int inner)
+{
+	int outer = new_queue();
+	READ_ADD(outer, inner, 0);
+	return outer;
+}
+
+TEST(leaves_an_epoll_alone_that_has_the_number_of_a_queue_around)
+{
+	struct epoll_event want = {.events = EPOLLIN, .data.u64 = 77}, got;
+	int inner = new_queue(), outer = queue_around(inner), set, counter;
+	add_user(inner, 1, EV_CLEAR);
+	CHECK_EQ(syscall(SYS_close, outer), 0);
+	set = epoll_create1(EPOLL_CLOEXEC);
+	CHECK_EQ(set, outer);
+	counter = eventfd(0, EFD_CLOEXEC);
+	CHECK(counter >= 0);
+	CHECK_EQ(epoll_ctl(set, EPOLL_CTL_ADD, counter, &want), 0);
+	renew(inner);
+	trigger(inner, 1);
+	CHECK(readable(inner));
+	CHECK_EQ(epoll_wait(set, &got, 1, 0), 0);
+	CHECK_EQ(eventfd_write(counter, 1), 0);
+	CHECK_EQ(epoll_wait(set, &got, 1, 0), 1);
+	CHECK_EQ(got.data.u64, 77);
+	/* Nothing of the library's stands there. */
+	CHECK_EQ(epoll_ctl(set, EPOLL_CTL_ADD, inner, &want), 0);
+	CHECK_EQ(close(set), 0);
+	CHECK_EQ(close(counter), 0);
+	CHECK_EQ(close(inner), 0);
+}
+
+TEST(leaves_a_queue_alone_that_has_the_number_of_a_queue_around)
+{
+	int inner = new_queue(), outer = queue_around(inner), next;
+	add_user(inner, 1, 0);
+	CHECK_EQ(syscall(SYS_close, outer), 0);
+	next = new_queue();
+	CHECK_EQ(next, outer);
+	add_user(next, 2, EV_CLEAR);
+	renew(inner);
+	trigger(inner, 1);
+	CHECK(readable(inner));
+	EXPECT_QUIET(next);
+	trigger(next, 2);
+	CHECK_EQ(poll_event(next).ident, 2);
+	READ_ADD(next, inner, 0);
+	CHECK_EQ(poll_event(next).ident, inner);
+	CHECK_EQ(close(next), 0);
+	CHECK_EQ(close(inner), 0);
+}
+
+/* The queue around lives on by a dup that no call has used, or that the last
+ * call has used and that is closed. */
+TEST(queue_around_that_lives_on_by_a_dup_goes_on)
+{
+	for (int mode = 0; mode < 3; mode++) {
+		int inner = new_queue(), outer = queue_around(inner), set = -1;
+		int copy = dup(outer);
+		CHECK(copy >= 0);
+		add_user(inner, 1, 0);
+		if (mode == 0) {
+			CHECK_EQ(syscall(SYS_close, outer), 0);
+			outer = copy;
+		} else {
+			expect_none(copy);
+			CHECK_EQ(syscall(SYS_close, copy), 0);
+		}
+		if (mode == 2) {
+			set = epoll_create1(EPOLL_CLOEXEC);
+			CHECK_EQ(set, copy);
+		}
+		renew(inner);
+		trigger(inner, 1);
+		CHECK_EQ(poll_event(outer).ident, inner);
+		CHANGE(outer, (uintptr_t)inner, EVFILT_READ, EV_ENABLE, 0, 0,
+		    NULL);
+		if (set != -1)
+			CHECK_EQ(close(set), 0);
+		CHECK_EQ(close(outer), 0);
+		CHECK_EQ(close(inner), 0);
+	}
+}
+
+/* --- while another thread makes and closes numbers of it ------------------ */
+
+static atomic_bool enough;
+
+struct duper {
+	int kq;
+	atomic_int lost;
+};
+
+static void *
+dup_and_use(void *arg)
+{
+	struct duper *d = arg;
+	struct kevent k;
+	while (!atomic_load(&enough)) {
+		int copy = fcntl(d->kq, F_DUPFD_CLOEXEC, 400);
+		CHECK(copy >= 0);
+		/* It is a number of the queue as long as it is open. */
+		if (kevent(copy, NULL, 0, &k, 1, &no_wait) == -1)
+			atomic_fetch_add(&d->lost, 1);
+		CHECK_EQ(close(copy), 0);
+	}
+	return NULL;
+}
+
+TEST(dups_made_and_closed_beside_its_laying_lose_nothing)
+{
+	struct duper d = {.kq = new_queue()};
+	int64_t until = now_ns() + 1000 * 1000000LL;
+	int pipes[20][2], i;
+	pthread_t thread;
+	for (i = 0; i < 20; i++) {
+		CHECK_EQ(pipe(pipes[i]), 0);
+		READ_ADD(d.kq, pipes[i][0], EV_DISPATCH);
+	}
+	atomic_store(&enough, false);
+	CHECK_EQ(pthread_create(&thread, NULL, dup_and_use, &d), 0);
+	while (now_ns() < until) {
+		struct ghost g = leave_ghost(d.kq, EVFILT_READ);
+		struct timespec ts = ms_to_ts(2);
+		struct kevent k;
+		CHECK_EQ(kevent(d.kq, NULL, 0, &k, 1, &ts), 0);
+		lay_ghost(g);
+	}
+	atomic_store(&enough, true);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(atomic_load(&d.lost), 0);
+	/* All that it watched it watches. */
+	for (i = 0; i < 20; i++) {
+		put(pipes[i][1], 1);
+		EXPECT_READ(d.kq, pipes[i][0], EV_DISPATCH, 0, 1);
+		EXPECT_QUIET(d.kq);
+		close_pair(pipes[i]);
+	}
+	CHECK_EQ(close(d.kq), 0);
 }

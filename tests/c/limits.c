@@ -462,63 +462,6 @@ TEST(closed_with_a_dup_alive_wakes_clear_oneshot_and_dispatch_in_passing)
 	}
 }
 
-/* Its number is taken by another file, which nobody asked to watch. */
-TEST(closed_with_a_dup_alive_may_tell_of_the_next_file_on_the_number)
-{
-	int fds[2], next[2], other, kq = new_queue();
-	NOT_WITH_PRELOAD();
-	unix_pair(fds);
-	other = fcntl(fds[0], F_DUPFD_CLOEXEC, 300);
-	CHECK(other >= 0);
-	READ_ADD(kq, fds[0], 0);
-	put(fds[1], 1);
-	/* An event that is the first shows what it is of. */
-	EXPECT_READ(kq, fds[0], 0, 0, 1);
-	CHECK_EQ(close(fds[0]), 0);
-	unix_pair(next);
-	CHECK_EQ(next[0], fds[0]);
-	put(next[1], 5);
-	EXPECT_READ(kq, fds[0], 0, 0, 5);
-	/* Any change of the number ends that. */
-	CHECK_FAILS(change(kq, (uintptr_t)fds[0], EVFILT_READ, EV_DELETE, 0, 0,
-	    NULL), ENOENT);
-	expect_none(kq);
-	lay_the_ghost(fds, other);
-	close_pair(next);
-	EXPECT_QUIET(kq);
-	CHECK_EQ(close(kq), 0);
-}
-
-/* A call that must not sleep gives up after so many, and comes to it later. */
-TEST(many_closed_with_a_dup_alive_may_hide_an_event_from_a_look)
-{
-	enum { GHOSTS = 150 };
-	int fds[GHOSTS][2], other[GHOSTS], live[2], i, kq = new_queue();
-	struct kevent k;
-	NOT_WITH_PRELOAD();
-	for (i = 0; i < GHOSTS; i++) {
-		unix_pair(fds[i]);
-		other[i] = fcntl(fds[i][0], F_DUPFD_CLOEXEC, 3);
-		CHECK(other[i] >= 0);
-		READ_ADD(kq, fds[i][0], 0);
-		put(fds[i][1], 1);
-	}
-	unix_pair(live);
-	for (i = 0; i < GHOSTS; i++)
-		CHECK_EQ(close(fds[i][0]), 0);
-	READ_ADD(kq, live[0], 0);
-	put(live[1], 1);
-	CHECK_EQ(kevent(kq, NULL, 0, &k, 1, &no_wait), 0);
-	/* A call that may wait finds it. */
-	EXPECT_READ(kq, live[0], 0, 0, 1);
-	for (i = 0; i < GHOSTS; i++)
-		lay_the_ghost(fds[i], other[i]);
-	EXPECT_READ(kq, live[0], 0, 0, 1);
-	close_pair(live);
-	EXPECT_QUIET(kq);
-	CHECK_EQ(close(kq), 0);
-}
-
 /* To be rid of it the queue is made anew; only the library's own can be told. */
 TEST(closed_with_a_dup_alive_takes_the_queue_out_of_a_foreign_epoll)
 {

@@ -167,9 +167,9 @@ fn no_renewal_comes_between_a_ringer_and_its_bell() {
     let rig = Rig::new();
     ghost(&rig, 3, 0);
     rig.home.visit(|queue| queue.ringing.step(false, Wake::One, 1));
-    assert_eq!(rig.home.visit(|queue| queue.renew(&[rig.number])), Some(Err(Errno::EAGAIN)));
+    assert_eq!(rig.home.visit(|queue| queue.renew(&[rig.number], 0)), Some(Err(Errno::EAGAIN)));
     rig.home.visit(|queue| queue.ringing.is_back(false));
-    assert_eq!(rig.home.visit(|queue| queue.renew(&[rig.number])), Some(Ok(())));
+    assert_eq!(rig.home.visit(|queue| queue.renew(&[rig.number], 0)), Some(Ok(())));
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Native {
                 found.first.put_back();
                 return Err(Errno::EBADF);
             }
-            self.marked = true;
+            // No proof of what the number is now: the wait may have begun long ago.
             match token.slot {
                 BELL => {
                     self.files.glance();

@@ -70,7 +70,7 @@ pub(crate) use lock::{Mutex, RawLock, reclaim, thread_mark};
 pub(crate) use objects::Native;
 pub(crate) use per_process::PerProcess;
 pub(crate) use preload::{Closing, attach};
-pub(crate) use proc::own_descriptors;
+pub(crate) use proc::{own_descriptors, own_descriptors_if_listed};
 pub(crate) use signals::{in_forked_child, process_id};
 pub(crate) use syscall::{errno, print, set_errno, thread_id};
 pub(crate) use words::{

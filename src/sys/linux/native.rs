@@ -1,7 +1,7 @@
 //! The contract, over one queue's kernel objects.
 
 use super::descriptor::{self, Private};
-use super::epoll::{self, ALARM, BELL, DEEDS, MOUNTS, SECOND, mask, pack, pack_private};
+use super::epoll::{self, ALARM, BELL, DEEDS, MOUNTS, SECOND, mask, pack, pack_private, unpack};
 use super::files::{self, Files};
 use super::hints::Found;
 use super::kept::{self, Mark};
@@ -259,7 +259,6 @@ impl Platform for Native {
         if source.notes & IN_FILES != 0 {
             return self.sample_file(fd, side, source);
         }
-        let known = probe::is_known(source);
         let mut may_send = true;
         // Another file may have the number by now, which would be sent to.
         if probe::is_asked_by_sending(source, side)
@@ -271,9 +270,10 @@ impl Platform for Native {
             may_send = false;
         }
         let sample = probe::sample(fd, side, source, seen, may_send)?;
-        // What says nothing of the descriptor but what the hint said may be
-        // closed, or another by now, while its old file lives on elsewhere.
-        if seen.is_some() && (!known || probe::leans_on_the_hint(source, side)) {
+        // A hint is of the file that was registered, and what was asked is the
+        // number's: the one may live on elsewhere while the other is another file
+        // by now.
+        if seen.is_some() {
             match self.verify(fd, source) {
                 // Or it is the queue's own number that has been closed, and a
                 // thread that waits there is still given what comes.
@@ -579,5 +579,12 @@ impl Platform for Native {
     #[inline]
     fn next_hint(&mut self, found: &mut Found) -> Result<Option<Hint>> {
         self.hint(found)
+    }
+
+    fn has_sent(&self, found: &mut Found) -> bool {
+        found.first.next().is_some_and(|event| {
+            found.first.put_back();
+            unpack(event.u64).0 == self.cookie
+        })
     }
 }

@@ -154,12 +154,6 @@ impl Kind {
     }
 }
 
-/// Has it been learnt what kind of thing this is?
-#[inline]
-pub(super) fn is_known(source: &Source) -> bool {
-    source.notes & KIND_MASK != 0
-}
-
 /// Is nothing asked that only this kind of thing has an answer to?
 #[inline]
 pub(super) fn leans_on_the_hint(source: &Source, side: Side) -> bool {
@@ -258,7 +252,8 @@ fn read_side(fd: Descriptor, kind: Kind, source: &mut Source, seen: Readiness) -
         Kind::OtherListener => sample.amount = i64::from(ready),
         Kind::Pipe => {
             sample.amount = i64::from(ask_int(fd, libc::FIONREAD)?);
-            sample.eof = seen.has(Readiness::HANGUP);
+            // A FIFO may have got a writer since.
+            sample.eof = seen.has(Readiness::HANGUP) && poll_now(fd)?.has(Readiness::HANGUP);
         }
         Kind::WrongEnd => sample.silent = true,
         Kind::Bytes => {

@@ -99,11 +99,28 @@ pub(super) fn fdinfo(text: &mut [u8; 512], fd: Descriptor) -> Option<&str> {
 /// either: if the list cannot be had, every number is tried.
 pub(crate) fn own_descriptors(mut each: impl FnMut(Descriptor)) {
     if list_own(&mut each).is_err() {
-        // The hard limit: above a soft one that was lowered since, numbers may
-        // be open still.
-        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);
-        (0..limit.min(MOST_DESCRIPTORS) as Descriptor).for_each(each);
+        every_descriptor(each);
     }
+}
+
+/// The same for whoever can come later: EMFILE, ENFILE or ENOMEM if the list
+/// cannot be had now.
+pub(crate) fn own_descriptors_if_listed(mut each: impl FnMut(Descriptor)) -> Result<()> {
+    match list_own(&mut each) {
+        Err(error @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => Err(error),
+        Err(_) => {
+            every_descriptor(each);
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+fn every_descriptor(each: impl FnMut(Descriptor)) {
+    // The hard limit: above a soft one that was lowered since, numbers may be
+    // open still.
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);
+    (0..limit.min(MOST_DESCRIPTORS) as Descriptor).for_each(each);
 }
 
 /// More than this no process has, unless the system was told otherwise

@@ -25,6 +25,7 @@ use super::epoll::{
 };
 use super::kept::{self, Busy};
 use super::objects::Native;
+use super::proc::own_descriptors;
 use super::sets::{IN_SECOND, IN_THIRD};
 use super::syscall;
 use crate::errno::{Errno, Result};
@@ -80,6 +81,12 @@ impl Renewal {
     }
 }
 
+/// Puts the new first set under a number, if that is the old one's by the
+/// farewell. Was it, and is it replaced?
+fn replace(number: Descriptor, farewell: &Private, new: &Renewal) -> bool {
+    epoll::contains(number, farewell) && syscall::put_under(new.first(), number)
+}
+
 impl Native {
     /// New sets, with all that is private in them.
     pub(super) fn new_sets(&mut self) -> Result<Renewal> {
@@ -111,8 +118,8 @@ impl Native {
     }
 
     pub(super) fn replace_sets(&mut self, new: Renewal, numbers: &[Descriptor]) -> Result<()> {
+        let old = self.set()?;
         let doorbell = self.doorbell.as_ref().ok_or(Errno::EBADF)?;
-        let old = *numbers.first().ok_or(Errno::EBADF)?;
         // The one reason for which no number can be replaced below.
         if !numbers.iter().all(|number| syscall::is_allowed(*number)) {
             return Err(Errno::EMFILE);
@@ -130,9 +137,13 @@ impl Native {
             // Should the program close it right here, in another thread, and
             // get it again, it loses that file: no call replaces a number only
             // if it still is what it was.
-            if epoll::contains(*number, &farewell) {
-                syscall::put_under(new.first(), *number);
-            }
+            replace(*number, &farewell, &new);
+        }
+        // A dup that was made since they were looked for is one of the old set's
+        // still, and as long as there is one, another may be made of it.
+        let mut more = true;
+        while core::mem::take(&mut more) {
+            own_descriptors(|number| more |= replace(number, &farewell, &new));
         }
         self.second = new.second;
         self.third = new.third;

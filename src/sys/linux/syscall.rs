@@ -82,8 +82,8 @@ pub(super) fn is_allowed(number: Descriptor) -> bool {
 
 /// Makes a queue's number, an open and allowed one, refer to the file that is to
 /// be the queue; what it referred to is closed by that. Through syscall(): a
-/// cancellation point, for some C libraries.
-pub(super) fn put_under(file: Descriptor, number: Descriptor) {
+/// cancellation point, for some C libraries. Has it been done?
+pub(super) fn put_under(file: Descriptor, number: Descriptor) -> bool {
     loop {
         // SAFETY: three integers. The caller has seen that the number is one
         // of a queue, which is the library's to replace.
@@ -91,7 +91,7 @@ pub(super) fn put_under(file: Descriptor, number: Descriptor) {
         match check(put as libc::c_int) {
             // Another thread is just getting the number, or was.
             Err(Errno::EBUSY | Errno::EINTR) => {}
-            _ => return,
+            put => return put.is_ok(),
         }
     }
 }
