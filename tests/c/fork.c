@@ -1,12 +1,11 @@
 /* Children: forked in all the ways there are, with threads at work or not. */
-#include "io.h"
+#include "holder.h"
 
 #include <dlfcn.h>
 #include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 
 extern char **environ;
@@ -338,70 +337,6 @@ TEST(cloned_child_keeps_the_memory_until_it_makes_a_queue)
 		CHECK(memory_in_use() - before < held / 10);
 	});
 	close_queues(kqs);
-}
-
-/*
- * A thread that stands still with a queue's lock: the second of its changes
- * lies in memory that faults when the library comes to it, and the handler of
- * that lasts as long as the case wants.
- */
-static struct {
-	int kq;
-	char *pages;
-	size_t size;
-	_Atomic bool inside, over;
-	pthread_t thread;
-} holder;
-
-static void
-hold(int signal)
-{
-	(void)signal;
-	atomic_store(&holder.inside, true);
-	while (!atomic_load(&holder.over))
-		pause_briefly();
-	if (mprotect(holder.pages, 2 * holder.size, PROT_READ | PROT_WRITE) != 0)
-		abort();
-}
-
-static void *
-holder_main(void *arg)
-{
-	struct kevent *changes = (struct kevent *)(void *)(holder.pages +
-	    holder.size) - 1;
-	(void)arg;
-	CHECK_EQ(kevent(holder.kq, changes, 2, NULL, 0, NULL), 0);
-	return NULL;
-}
-
-static void
-holder_start(int kq)
-{
-	struct kevent *changes;
-	holder.kq = kq;
-	holder.size = (size_t)sysconf(_SC_PAGESIZE);
-	holder.pages = mmap(NULL, 2 * holder.size, PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	CHECK(holder.pages != MAP_FAILED);
-	changes = (struct kevent *)(void *)(holder.pages + holder.size) - 1;
-	changes[0] = kev(KNOTES, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
-	changes[1] = kev(KNOTES, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
-	CHECK_EQ(mprotect(holder.pages + holder.size, holder.size, PROT_NONE),
-	    0);
-	CHECK(signal(SIGSEGV, hold) != SIG_ERR);
-	CHECK_EQ(pthread_create(&holder.thread, NULL, holder_main, NULL), 0);
-	WAIT_FOR(atomic_load(&holder.inside));
-}
-
-/* It goes on as if nothing had been. */
-static void
-holder_end(void)
-{
-	atomic_store(&holder.over, true);
-	CHECK_EQ(pthread_join(holder.thread, NULL), 0);
-	CHECK(signal(SIGSEGV, SIG_DFL) != SIG_ERR);
-	CHECK_EQ(munmap(holder.pages, 2 * holder.size), 0);
-	EXPECT(holder.kq, KNOTES, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
 }
 
 /* What a child still has of that memory after its first call, which it tells
@@ -992,6 +927,15 @@ TEST(exit_with_queues_open_and_threads_parked)
 	}
 }
 
+static void *
+waits_for_the_timer(void *arg)
+{
+	struct kevent k;
+	CHECK_EQ(kevent(*(int *)arg, NULL, 0, &k, 1, NULL), 1);
+	CHECK_EQ(k.filter, EVFILT_TIMER);
+	return NULL;
+}
+
 /* The first thread leaves; the process ends with the last one. */
 TEST(first_thread_ends_while_another_one_waits)
 {
@@ -1003,7 +947,8 @@ TEST(first_thread_ends_while_another_one_waits)
 		pthread_t thread;
 		kq = new_queue();
 		CHANGE(kq, 1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, 20, NULL);
-		CHECK_EQ(pthread_create(&thread, NULL, parked, &kq), 0);
+		CHECK_EQ(pthread_create(&thread, NULL, waits_for_the_timer,
+		    &kq), 0);
 		pthread_exit(NULL);
 	}
 	wait_child(pid);
