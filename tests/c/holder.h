@@ -47,6 +47,7 @@ UNUSED static void
 holder_start(int kq)
 {
 	struct kevent *changes;
+	NOT_UNDER_VALGRIND("it reports the read that faults");
 	holder.kq = kq;
 	holder.size = (size_t)sysconf(_SC_PAGESIZE);
 	holder.pages = mmap(NULL, 2 * holder.size, PROT_READ | PROT_WRITE,
