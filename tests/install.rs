@@ -118,6 +118,131 @@ main(int argc, char **argv)
 }
 "#;
 
+/// Has the library by dlopen() alone, and lets it go with queues open, knotes of
+/// every kind in them, and a thread that waits. What happens then is told by the
+/// library opened again.
+const OPENER: &str = r#"
+#include <sys/event.h>
+#include <dlfcn.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CHECK(holds)                                                          \
+	do {                                                                  \
+		if (!(holds)) {                                               \
+			fprintf(stderr, "%d: %s\n", __LINE__, #holds);        \
+			exit(1);                                              \
+		}                                                             \
+	} while (0)
+
+static int (*make)(void);
+static int (*call)(int, const struct kevent *, int, struct kevent *, int,
+    const struct timespec *);
+static int parked;
+
+static void *
+get(const char *path)
+{
+	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	CHECK(library != NULL);
+	*(void **)&make = dlsym(library, "kqueue");
+	*(void **)&call = dlsym(library, "kevent");
+	CHECK(make != NULL && call != NULL);
+	return (library);
+}
+
+static void
+change(int kq, uintptr_t ident, int filter, int flags, unsigned fflags, int data)
+{
+	struct kevent k;
+	EV_SET(&k, ident, filter, flags, fflags, data, NULL);
+	CHECK(call(kq, &k, 1, NULL, 0, NULL) == 0);
+}
+
+static void *
+wait_there(void *unused)
+{
+	struct kevent k;
+	CHECK(call(parked, NULL, 0, &k, 1, NULL) == 1 && k.data == 1);
+	return (unused);
+}
+
+/* One event of each of these filters must come. */
+static void
+expect(int kq, unsigned filters)
+{
+	while (filters != 0) {
+		struct timespec generous = {20, 0};
+		struct kevent k;
+		CHECK(call(kq, NULL, 0, &k, 1, &generous) == 1);
+		CHECK(k.filter != EVFILT_SIGNAL || k.data == 1);
+		filters &= ~(1u << -k.filter);
+	}
+}
+
+#define ALL                                                                   \
+	(1u << -EVFILT_SIGNAL | 1u << -EVFILT_TIMER | 1u << -EVFILT_VNODE |   \
+	    1u << -EVFILT_PROC | 1u << -EVFILT_READ | 1u << -EVFILT_WRITE)
+
+int
+main(int argc, char **argv)
+{
+	char path[] = "/tmp/kqueue-test-XXXXXX";
+	int kq, fds[2], others[2], file, status;
+	pthread_t thread;
+	void *library;
+	pid_t child, forked;
+
+	CHECK(argc == 2 && pipe(fds) == 0 && pipe(others) == 0);
+	CHECK((file = mkstemp(path)) >= 0 && unlink(path) == 0);
+	CHECK((child = fork()) >= 0);
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+	CHECK(dlsym(RTLD_DEFAULT, "kqueue") == NULL);
+	library = get(argv[1]);
+	signal(SIGUSR1, SIG_IGN);
+	kq = make();
+	change(kq, fds[0], EVFILT_READ, EV_ADD | EV_CLEAR, 0, 0);
+	change(kq, fds[1], EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, 0);
+	change(kq, 1, EVFILT_TIMER, EV_ADD, 0, 5);
+	change(kq, file, EVFILT_VNODE, EV_ADD | EV_CLEAR, NOTE_EXTEND, 0);
+	change(kq, SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0);
+	change(kq, child, EVFILT_PROC, EV_ADD, NOTE_EXIT, 0);
+	change(kq, 0, EVFILT_FS, EV_ADD, 0, 0);
+	parked = make();
+	change(parked, others[0], EVFILT_READ, EV_ADD, 0, 0);
+	CHECK(pthread_create(&thread, NULL, wait_there, NULL) == 0);
+	CHECK(dlclose(library) == 0);
+
+	CHECK(raise(SIGUSR1) == 0);
+	CHECK((forked = fork()) >= 0);
+	if (forked == 0)
+		return (raise(SIGUSR1));
+	CHECK(waitpid(forked, &status, 0) == forked && status == 0);
+	CHECK(write(fds[1], "x", 1) == 1 && ftruncate(file, 5) == 0);
+	CHECK(kill(child, SIGKILL) == 0);
+
+	library = get(argv[1]);
+	expect(kq, ALL);
+	CHECK(write(others[1], "x", 1) == 1);
+	CHECK(pthread_join(thread, NULL) == 0);
+	kq = make();
+	change(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0);
+	change(kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0);
+	expect(kq, 1u << -EVFILT_USER);
+	CHECK(dlclose(library) == 0);
+	CHECK(raise(SIGUSR1) == 0);
+	puts("still there");
+	return (0);
+}
+"#;
+
 /// Every file and link below `root`, as paths relative to it.
 fn files(root: &Path) -> BTreeSet<String> {
     fn walk(dir: &Path, root: &Path, found: &mut BTreeSet<String>) {
@@ -323,5 +448,48 @@ fn plugin_with_the_archive_in_it_may_be_closed() {
     run(Command::new("cc").arg("-o").arg(&host).arg(source("host.c", HOST)).arg("-ldl"));
     for _ in 0..3 {
         assert_eq!(run(Command::new(&host).arg(&plugin)), "still there\n");
+    }
+}
+
+#[test]
+fn library_that_dlopen_alone_brought_may_be_closed() {
+    let dir = tempfile::tempdir().expect("directory");
+    let prefix = dir.path().join("prefix");
+    let lib = prefix.join("lib");
+    make("install", &[variable("PREFIX", &prefix)]);
+    let pcdir = lib.join("pkgconfig");
+    let cflags = pkg_config(&pcdir, None, &["--cflags"]);
+    let libs = pkg_config(&pcdir, None, &["--static", "--libs"]);
+
+    let source = dir.path().join("opener.c");
+    fs::write(&source, OPENER).expect("source written");
+    let opener = dir.path().join("opener");
+    run(Command::new("cc")
+        .args(["-pthread", "-o"])
+        .arg(&opener)
+        .args(&cflags)
+        .arg(&source)
+        .args(["-ldl", "-pthread"]));
+    assert!(!dynamic(&opener).contains("libkqueue"), "the program is linked to it");
+
+    // The archive in a plugin is another way to have it.
+    let source = dir.path().join("plugin.c");
+    fs::write(&source, PLUGIN).expect("source written");
+    let plugin = dir.path().join("plugin.so");
+    run(Command::new("cc")
+        .args(["-shared", "-fPIC", "-pthread", "-o"])
+        .arg(&plugin)
+        .args(&cflags)
+        .arg(&source)
+        .arg(lib.join("libkqueue.a"))
+        .args(libs.iter().filter(|flag| *flag != "-lkqueue")));
+
+    let preload = lib.join("libkqueue-preload.so");
+    for opened in [lib.join("libkqueue.so.0"), plugin] {
+        for _ in 0..3 {
+            assert_eq!(run(Command::new(&opener).arg(&opened)), "still there\n");
+        }
+        let said = run(Command::new(&opener).arg(&opened).env("LD_PRELOAD", &preload));
+        assert_eq!(said, "still there\n");
     }
 }

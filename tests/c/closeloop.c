@@ -622,7 +622,7 @@ TEST(epoll_with_the_same_sockets_on_the_queues_number_is_left_alone)
 		}
 }
 
-/* Without its own descriptors a queue is not known again. */
+/* Without its first own descriptor a queue is not known again. */
 TEST(queue_whose_descriptors_were_closed_is_ebadf)
 {
 	struct scene s;
@@ -648,6 +648,179 @@ TEST(queue_whose_descriptors_were_closed_is_ebadf)
 	CHECK_EQ(close(kq), 0);
 	CHECK_EQ(close(s.kq), 0);
 	scene_end(&s);
+}
+
+/* It sleeps on, for what could wake it is closed; but for what is watched in
+ * the queue itself. */
+TEST(waiter_in_a_queue_whose_descriptors_were_closed_wakes_by_what_it_watches)
+{
+	static const struct timespec moment = {0, 50000000};
+	struct sleeper sleeper;
+	struct scene s;
+	NOT_WITH_PRELOAD();
+	scene_start(&s);
+	add_all(&s);
+	sleeper_start(&sleeper, s.kq);
+	close_all_from(PRIVATE_FLOOR);
+	CHECK_FAILS(change(s.kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL),
+	    EBADF);
+	CHECK_EQ(send(s.fds[1], "!", 1, MSG_OOB), 1);
+	CHECK_EQ(ftruncate(s.file, 7), 0);
+	nanosleep(&moment, NULL);
+	CHECK(is_asleep(atomic_load(&sleeper.tid)));
+	put(s.fds[1], 1);
+	CHECK_EQ(pthread_join(sleeper.thread, NULL), 0);
+	CHECK_EQ(sleeper.result, -1);
+	CHECK_EQ(sleeper.error, EBADF);
+	CHECK_EQ(close(s.kq), 0);
+	scene_end(&s);
+}
+
+/* Of a queue with these knotes, the program closes all but the first of the
+ * library's own. How many they were. */
+static int
+lose(struct scene *s, act_fn *add)
+{
+	int numbers[MOST], count, i;
+	NOT_WITH_PRELOAD();
+	/* What the last scene's queue left must not count. */
+	libkqueue_drain_pending_close();
+	scene_start(s);
+	add(s);
+	count = private_numbers(numbers, MOST);
+	CHECK(count >= 2);
+	for (i = 1; i < count; i++)
+		CHECK_EQ(close(numbers[i]), 0);
+	return count;
+}
+
+static void
+end(struct scene *s)
+{
+	CHECK_EQ(close(s->kq), 0);
+	scene_end(s);
+}
+
+TEST(closed_descriptors_are_made_again_where_they_are_needed)
+{
+	struct scene s;
+	int count = lose(&s, add_timer);
+	CHANGE(s.kq, 1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, 1, NULL);
+	CHECK_EQ(next_event(s.kq).filter, EVFILT_TIMER);
+	CHECK_EQ(private_numbers(NULL, 0), count);
+	end(&s);
+
+	count = lose(&s, add_both);
+	CHANGE(s.kq, (uintptr_t)s.fds[0], EVFILT_WRITE, EV_ADD, 0, 0, NULL);
+	CHECK_EQ(next_event(s.kq).filter, EVFILT_WRITE);
+	CHECK_EQ(private_numbers(NULL, 0), count);
+	end(&s);
+
+	count = lose(&s, add_except);
+	CHANGE(s.kq, (uintptr_t)s.fds[0], EVFILT_EXCEPT, EV_ADD, NOTE_OOB, 0,
+	    NULL);
+	CHECK_EQ(send(s.fds[1], "!", 1, MSG_OOB), 1);
+	CHECK_EQ(next_event(s.kq).filter, EVFILT_EXCEPT);
+	CHECK_EQ(private_numbers(NULL, 0), count);
+	end(&s);
+
+	/* These by the next look alone. */
+	count = lose(&s, add_fs);
+	expect_none(s.kq);
+	CHECK_EQ(private_numbers(NULL, 0), count);
+	end(&s);
+
+	lose(&s, add_signal);
+	CHECK_EQ(raise(SIGNAL), 0);
+	CHECK_EQ(next_event(s.kq).filter, EVFILT_SIGNAL);
+	end(&s);
+}
+
+/* Long enough for all that could tell. */
+static void
+expect_silence(struct scene *s)
+{
+	static const struct timespec while_ = {0, 250000000};
+	struct kevent k;
+	CHECK_EQ(kevent(s->kq, NULL, 0, &k, 1, &while_), 0);
+}
+
+TEST(what_hung_on_a_closed_descriptor_is_lost_until_it_is_added_again)
+{
+	struct scene s;
+	lose(&s, add_both);
+	expect_silence(&s);
+	CHECK_FAILS(change(s.kq, (uintptr_t)s.fds[0], EVFILT_WRITE, EV_ENABLE,
+	    0, 0, NULL), ENOENT);
+	end(&s);
+
+	lose(&s, add_except);
+	CHECK_EQ(send(s.fds[1], "!", 1, MSG_OOB), 1);
+	expect_silence(&s);
+	end(&s);
+
+	lose(&s, add_proc);
+	end_child(&s);
+	expect_silence(&s);
+	CHANGE(s.kq, (uintptr_t)s.child, EVFILT_PROC, EV_DELETE, 0, 0, NULL);
+	CHANGE(s.kq, (uintptr_t)s.child, EVFILT_PROC, EV_ADD, NOTE_EXIT, 0,
+	    NULL);
+	CHECK_EQ(next_event(s.kq).filter, EVFILT_PROC);
+	end(&s);
+}
+
+static void
+add_one_timer(struct scene *s)
+{
+	CHANGE(s->kq, 1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, 20, NULL);
+}
+
+/* The alarm is set for the earliest, and nobody sees that it will not ring. */
+TEST(timers_wait_for_the_one_that_hung_on_a_closed_descriptor)
+{
+	struct scene s;
+	lose(&s, add_one_timer);
+	expect_silence(&s);
+	CHANGE(s.kq, 2, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, 1, NULL);
+	expect_silence(&s);
+	CHANGE(s.kq, 1, EVFILT_TIMER, EV_DELETE, 0, 0, NULL);
+	CHECK_EQ(next_event(s.kq).ident, 2);
+	end(&s);
+}
+
+/* Is one of the private descriptors of this kind? */
+static bool
+has_private(const char *kind)
+{
+	int numbers[MOST], count = private_numbers(numbers, MOST), i;
+	for (i = 0; i < count; i++) {
+		char path[64], name[64];
+		ssize_t n;
+		snprintf(path, sizeof path, "/proc/self/fd/%d", numbers[i]);
+		n = readlink(path, name, sizeof name - 1);
+		CHECK(n > 0);
+		name[n] = '\0';
+		if (strstr(name, kind) != NULL)
+			return true;
+	}
+	return false;
+}
+
+TEST(file_that_hung_on_a_closed_descriptor_is_looked_at_by_the_clock)
+{
+	struct scene s;
+	lose(&s, add_file);
+	CHECK_EQ(ftruncate(s.file, 7), 0);
+	expect_silence(&s);
+	CHANGE(s.kq, (uintptr_t)s.file, EVFILT_VNODE, EV_ADD | EV_CLEAR,
+	    NOTE_EXTEND, 0, NULL);
+	CHECK_EQ(ftruncate(s.file, 9), 0);
+	CHECK_EQ(next_event(s.kq).filter, EVFILT_VNODE);
+	CHECK_EQ(ftruncate(s.file, 11), 0);
+	CHECK_EQ(next_event(s.kq).filter, EVFILT_VNODE);
+	CHECK(!has_private("inotify"));
+	CHECK(has_private("timerfd"));
+	end(&s);
 }
 
 TEST(everything_is_closed_and_begun_anew)

@@ -1,5 +1,5 @@
 /* Children: forked in all the ways there are, with threads at work or not. */
-#include "io.h"
+#include "holder.h"
 
 #include <dlfcn.h>
 #include <malloc.h>
@@ -246,11 +246,12 @@ memory_in_use(void)
 
 enum { QUEUES = 50, KNOTES = 1000 };
 
-static void
-gets_memory_back(fork_fn *way, bool by_kqueue)
+/* Many queues with much in them; how much. */
+static size_t
+fill_queues(int kqs[QUEUES])
 {
 	size_t before = memory_in_use(), held;
-	int kqs[QUEUES], i, j;
+	int i, j;
 	NOT_UNDER_VALGRIND("valgrind's allocator does not count");
 	NOT_UNDER_THREAD_CHECKER("its allocator does not count");
 	for (i = 0; i < QUEUES; i++) {
@@ -261,6 +262,33 @@ gets_memory_back(fork_fn *way, bool by_kqueue)
 	held = memory_in_use() - before;
 	/* At the least its ident, and what the caller wants back. */
 	CHECK(held > QUEUES * KNOTES * 16);
+	return held;
+}
+
+static void
+close_queues(int kqs[QUEUES])
+{
+	int i;
+	for (i = 0; i < QUEUES; i++)
+		CHECK_EQ(close(kqs[i]), 0);
+}
+
+static void
+new_queue_works(void)
+{
+	int kq = new_queue();
+	USER_ADD(kq, 1, EV_CLEAR);
+	TRIGGER(kq, 1);
+	EXPECT(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+	CHECK_EQ(close(kq), 0);
+}
+
+static void
+gets_memory_back(fork_fn *way, bool by_kqueue)
+{
+	size_t before = memory_in_use(), held;
+	int kqs[QUEUES];
+	held = fill_queues(kqs);
 	IN_CHILD_BY(way, {
 		struct kevent k;
 		int own = -1;
@@ -271,16 +299,11 @@ gets_memory_back(fork_fn *way, bool by_kqueue)
 			    EBADF);
 		CHECK(memory_in_use() - before < held / 10);
 		CHECK_EQ(private_numbers(NULL, 0), by_kqueue ? 1 : 0);
-		if (by_kqueue) {
-			USER_ADD(own, 1, EV_CLEAR);
-			TRIGGER(own, 1);
-			EXPECT(own, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0,
-			    NULL);
+		if (by_kqueue)
 			CHECK_EQ(close(own), 0);
-		}
+		new_queue_works();
 	});
-	for (i = 0; i < QUEUES; i++)
-		CHECK_EQ(close(kqs[i]), 0);
+	close_queues(kqs);
 }
 
 TEST(first_call_of_a_child_gives_memory_back)
@@ -297,21 +320,128 @@ TEST(first_queue_of_a_cloned_child_gives_memory_back)
 {
 	gets_memory_back(by_clone, true);
 }
+
+/* Its descriptors it gives back at once, and the memory where memory is asked
+ * for anyway. */
+TEST(cloned_child_keeps_the_memory_until_it_makes_a_queue)
+{
+	size_t before = memory_in_use(), held;
+	int kqs[QUEUES];
+	held = fill_queues(kqs);
+	IN_CHILD_BY(by_clone, {
+		struct kevent k;
+		CHECK_FAILS(kevent(kqs[0], NULL, 0, &k, 1, NULL), EBADF);
+		CHECK_EQ(private_numbers(NULL, 0), 0);
+		CHECK(memory_in_use() - before > held / 10 * 9);
+		new_queue_works();
+		CHECK(memory_in_use() - before < held / 10);
+	});
+	close_queues(kqs);
+}
+
+/* What a child still has of that memory after its first call, which it tells
+ * by a pipe. */
+static size_t
+left_in_a_child(size_t before, int kq)
+{
+	size_t left;
+	int fds[2];
+	pipe_pair(fds);
+	IN_CHILD_BY(by_fork, {
+		struct kevent k;
+		CHECK_FAILS(kevent(kq, NULL, 0, &k, 1, NULL), EBADF);
+		left = memory_in_use() - before;
+		CHECK_EQ(write(fds[1], &left, sizeof left), sizeof left);
+		CHECK_EQ(private_numbers(NULL, 0), 0);
+		new_queue_works();
+	});
+	CHECK_EQ(read(fds[0], &left, sizeof left), sizeof left);
+	close_pair(fds);
+	return left;
+}
+
+TEST(child_keeps_the_memory_of_a_queue_that_was_locked)
+{
+	size_t before = memory_in_use(), held, least, left;
+	int kqs[QUEUES];
+	held = fill_queues(kqs);
+	least = left_in_a_child(before, kqs[0]);
+	CHECK(least < held / 10);
+	holder_start(kqs[0]);
+	left = left_in_a_child(before, kqs[0]);
+	CHECK(left > least + held / QUEUES / 2);
+	CHECK(left < least + held / QUEUES * 2);
+	holder_end();
+	close_queues(kqs);
+}
+
+static struct {
+	_Atomic(pid_t) tid;
+	int kqs[QUEUES];
+} maker;
+
+static void *
+maker_main(void *arg)
+{
+	int i;
+	(void)arg;
+	atomic_store(&maker.tid, (pid_t)syscall(SYS_gettid));
+	/* Each looks after a few queues, and comes to the one that is held. */
+	for (i = 0; i < QUEUES; i++)
+		maker.kqs[i] = new_queue();
+	return NULL;
+}
+
+TEST(child_keeps_all_memory_if_a_thread_was_inside_kqueue)
+{
+	size_t before = memory_in_use(), held;
+	pthread_t thread;
+	int kqs[QUEUES], looks;
+	held = fill_queues(kqs);
+	holder_start(kqs[0]);
+	CHECK_EQ(pthread_create(&thread, NULL, maker_main, NULL), 0);
+	for (looks = 0; looks < 5; looks++)
+		WAIT_FOR(is_asleep(atomic_load(&maker.tid)));
+	CHECK_EQ(maker.kqs[QUEUES - 1], 0);
+	CHECK(left_in_a_child(before, kqs[1]) > held / 10 * 9);
+	holder_end();
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	close_queues(maker.kqs);
+	close_queues(kqs);
+}
 #endif
 
 /* Many threads */
 
-enum { WAITERS = 3, CHANGERS = 2 };
+enum { PARKED = 2, WAITERS = 3, CHANGERS = 2, MAKERS = 2, NUMBERS = 1024 };
 
 struct crowd {
-	pthread_t threads[WAITERS + CHANGERS + 2];
+	pthread_t parked[PARKED], threads[WAITERS + CHANGERS + MAKERS];
 	int kq;
+	/* Where nothing happens until the end. */
+	int still;
 	int fds[2];
+	/* What was open before the library had anything. */
+	bool had[NUMBERS];
 	_Atomic bool over;
 	/* Those who wait for their events until these are told. */
 	_Atomic int changing;
 	_Atomic long in, out;
 };
+
+/* Waits without a time, and is disturbed by nothing. (But for EINTR, where
+ * posix_spawn() has SIGCHLD blocked when a child ends: limits.c.) */
+static void *
+crowd_parked(void *arg)
+{
+	struct crowd *c = arg;
+	struct kevent k;
+	while (kevent(c->still, NULL, 0, &k, 1, NULL) != 1)
+		CHECK_EQ(errno, EINTR);
+	CHECK_KEV(k, 7, EVFILT_USER, EV_ADD, 0, 0, NULL);
+	CHECK(atomic_load(&c->over));
+	return NULL;
+}
 
 static void *
 crowd_waiter(void *arg)
@@ -321,7 +451,7 @@ crowd_waiter(void *arg)
 	while (!atomic_load(&c->over) || atomic_load(&c->changing) > 0) {
 		struct kevent k[4];
 		int i, n = kevent(c->kq, NULL, 0, k, 4, &ts);
-		CHECK(n >= 0);
+		CHECK(n >= 0 || errno == EINTR);
 		for (i = 0; i < n; i++)
 			if (k[i].filter == EVFILT_USER)
 				atomic_fetch_add(&c->out, 1);
@@ -375,16 +505,26 @@ crowd_start(struct crowd *c, bool makers)
 	int i, n = 0;
 	NOT_UNDER_VALGRIND("it has descriptors of its own up there");
 	memset(c, 0, sizeof *c);
-	c->kq = new_queue();
 	unix_pair(c->fds);
+	/* A spawned program is to have nothing of the crowd's. */
+	CHECK_EQ(fcntl(c->fds[0], F_SETFD, FD_CLOEXEC), 0);
+	CHECK_EQ(fcntl(c->fds[1], F_SETFD, FD_CLOEXEC), 0);
+	for (i = 0; i < NUMBERS; i++)
+		c->had[i] = fcntl(i, F_GETFD) != -1;
+	c->kq = new_queue();
+	c->still = new_queue();
+	USER_ADD(c->still, 7, 0);
 	atomic_store(&c->changing, CHANGERS);
+	for (i = 0; i < PARKED; i++)
+		CHECK_EQ(pthread_create(&c->parked[i], NULL, crowd_parked, c),
+		    0);
 	for (i = 0; i < WAITERS; i++)
 		CHECK_EQ(pthread_create(&c->threads[n++], NULL, crowd_waiter,
 		    c), 0);
 	for (i = 0; i < CHANGERS; i++)
 		CHECK_EQ(pthread_create(&c->threads[n++], NULL, crowd_changer,
 		    c), 0);
-	for (; i < CHANGERS + 2; i++)
+	for (i = 0; i < MAKERS; i++)
 		CHECK_EQ(pthread_create(&c->threads[n++], NULL,
 		    makers ? crowd_maker : crowd_waiter, c), 0);
 }
@@ -396,42 +536,46 @@ crowd_end(struct crowd *c)
 	atomic_store(&c->over, true);
 	for (i = 0; i < sizeof c->threads / sizeof c->threads[0]; i++)
 		CHECK_EQ(pthread_join(c->threads[i], NULL), 0);
+	TRIGGER(c->still, 7);
+	for (i = 0; i < PARKED; i++)
+		CHECK_EQ(pthread_join(c->parked[i], NULL), 0);
 	CHECK(atomic_load(&c->out) > 0);
 	CHECK_EQ(atomic_load(&c->in), atomic_load(&c->out));
 	close_pair(c->fds);
+	CHECK_EQ(close(c->still), 0);
 	CHECK_EQ(close(c->kq), 0);
 }
 
-/* In a child: nothing but what the program itself had, and maybe what each of
- * the two makers had just been given by the kernel, and not looked at yet. */
-static void
-has_no_more_than(const int *kept, size_t count)
+/* In a child: how many descriptors of the library's it has; -1: one that would
+ * outlive an exec. Async-signal-safe, for not every child may do more. */
+static int
+left_open(const struct crowd *c)
 {
-	static char text[65536];
-	char *word, *rest;
-	int more = 0;
-	size_t i;
-	open_descriptors(text, sizeof text);
-	for (word = strtok_r(text, " ", &rest); word != NULL;
-	    word = strtok_r(NULL, " ", &rest)) {
-		int fd = atoi(word), type;
-		char path[64], name[64];
-		ssize_t n;
-		for (i = 0; i < count && kept[i] != fd; i++)
-			;
-		if (fd <= 2 || i < count)
+	int fd, left = 0;
+	for (fd = 0; fd < NUMBERS; fd++) {
+		char path[64], name[11];
+		int flags = fcntl(fd, F_GETFD);
+		if (flags == -1 || c->had[fd])
 			continue;
 		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-		n = readlink(path, name, sizeof name - 1);
-		name[n < 0 ? 0 : n] = '\0';
-		/* What the harness inherited is not the library's. */
-		type = strncmp(name, "anon_inode:", 11);
-		if (type != 0)
+		/* The thread checker has pipes of its own. */
+		if (readlink(path, name, sizeof name) != sizeof name ||
+		    memcmp(name, "anon_inode:", sizeof name) != 0)
 			continue;
-		CHECK((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
-		more++;
+		if ((flags & FD_CLOEXEC) == 0)
+			return -1;
+		left++;
 	}
-	CHECK(more <= 2);
+	return left;
+}
+
+/* At the fork, each of the makers may have been given one by the kernel that it
+ * had not looked at yet. */
+static void
+has_no_more_than_what_was_being_made(const struct crowd *c)
+{
+	int left = left_open(c);
+	CHECK(left >= 0 && left <= MAKERS);
 }
 
 TEST(children_of_a_busy_parent_have_nothing_of_it)
@@ -443,8 +587,10 @@ TEST(children_of_a_busy_parent_have_nothing_of_it)
 		IN_CHILD_BY(by_fork, {
 			struct kevent k;
 			int own;
-			has_no_more_than(c.fds, 2);
+			has_no_more_than_what_was_being_made(&c);
 			CHECK_FAILS(kevent(c.kq, NULL, 0, &k, 1, NULL), EBADF);
+			CHECK_FAILS(kevent(c.still, NULL, 0, &k, 1, NULL),
+			    EBADF);
 			own = new_queue();
 			USER_ADD(own, 1, EV_CLEAR);
 			TRIGGER(own, 1);
@@ -455,31 +601,94 @@ TEST(children_of_a_busy_parent_have_nothing_of_it)
 }
 
 /* libc is not told, so malloc() may be as another thread left it: no more is
- * asked of a child than what POSIX lets it call. */
-TEST(cloned_children_of_a_busy_parent_have_no_queue)
+ * asked of a child than what POSIX lets it call. 0, or what is wrong. */
+static int
+wrong_in_quiet_child(const struct crowd *c, int most)
+{
+	struct kevent k;
+	int left;
+	if (kevent(c->kq, NULL, 0, &k, 1, NULL) != -1 || errno != EBADF)
+		return 2;
+	if (change(c->still, 7, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL) != -1 ||
+	    errno != EBADF)
+		return 3;
+	if (fcntl(c->kq, F_GETFD) != -1 || fcntl(c->still, F_GETFD) != -1)
+		return 4;
+	left = left_open(c);
+	return left < 0 ? 5 : left > most ? 6 : 0;
+}
+
+static void
+quiet_children_of_a_busy_parent(fork_fn *way, bool makers, int most)
 {
 	struct crowd c;
 	int i, rounds = 300;
-	crowd_start(&c, false);
+	crowd_start(&c, makers);
 	for (i = 0; i < rounds; i++) {
-		pid_t pid = by_clone();
-		if (pid == 0) {
-			struct kevent k;
-			int bad = 0;
-			if (kevent(c.kq, NULL, 0, &k, 1, NULL) != -1 ||
-			    errno != EBADF)
-				bad = 2;
-			else if (fcntl(c.kq, F_GETFD) != -1)
-				bad = 3;
-			else if (fcntl(PRIVATE_FLOOR, F_GETFD) != -1)
-				bad = 4;
-			_exit(bad);
-		}
-		CHECK(pid > 0);
+		pid_t pid = way();
+		if (pid == 0)
+			_exit(wrong_in_quiet_child(&c, most));
+		if (pid < 0)
+			SKIP("there is no such call");
 		wait_child(pid);
 	}
 	crowd_end(&c);
 }
+
+TEST(cloned_children_of_a_busy_parent_have_no_queue)
+{
+	quiet_children_of_a_busy_parent(by_clone, false, 0);
+}
+
+TEST(quiet_children_of_a_busy_parent_have_no_queue)
+{
+	quiet_children_of_a_busy_parent(by_fork_without_handlers, false, 0);
+}
+
+/* What a maker was making is left: under the number that the kernel gave it,
+ * and where it belongs. */
+TEST(cloned_children_of_makers_have_no_more_than_what_was_being_made)
+{
+	quiet_children_of_a_busy_parent(by_clone, true, 2 * MAKERS);
+}
+
+TEST(quiet_children_of_makers_have_no_more_than_what_was_being_made)
+{
+	quiet_children_of_a_busy_parent(by_fork_without_handlers, true,
+	    2 * MAKERS);
+}
+
+/* While all other threads are asleep in kevent(), whatever kind of child may do
+ * what it likes. */
+static void
+child_of_sleepers_makes_queues(fork_fn *way)
+{
+	struct sleeper sleepers[4];
+	struct family f;
+	int i, still;
+	family_start(&f);
+	still = new_queue();
+	USER_ADD(still, 7, 0);
+	for (i = 0; i < 4; i++)
+		sleeper_start(&sleepers[i], still);
+	IN_CHILD_BY(way, {
+		has_no_queue(f.kq);
+		has_no_queue(still);
+		makes_queues();
+	});
+	IN_CHILD_BY(way, {
+		makes_queues();
+		has_no_queue(still);
+	});
+	for (i = 0; i < 4; i++)
+		CHECK(is_asleep(atomic_load(&sleepers[i].tid)));
+	TRIGGER(still, 7);
+	for (i = 0; i < 4; i++)
+		CHECK_EQ(sleeper_join(&sleepers[i]).ident, 7);
+	CHECK_EQ(close(still), 0);
+	family_end(&f);
+}
+EACH_WAY(child_of_sleepers_makes_queues)
 
 /* Threads of one process fork at the same time. */
 static void *
@@ -491,7 +700,7 @@ forker(void *arg)
 		pid_t pid = fork();
 		if (pid == 0) {
 			struct kevent k;
-			has_no_more_than(c->fds, 2);
+			has_no_more_than_what_was_being_made(c);
 			CHECK_FAILS(kevent(c->kq, NULL, 0, &k, 1, NULL), EBADF);
 			CHECK_EQ(close(new_queue()), 0);
 			_exit(0);
@@ -553,6 +762,69 @@ TEST(spawned_program_has_nothing_of_ours)
 	if (strcmp(before, after) != 0)
 		FAIL("before:\n%safter:\n%s", before, after);
 	family_end(&f);
+}
+
+/* The same by a child that becomes the program: 0 for fork(), and so on. false:
+ * there is no such call. */
+static bool
+executed_sees(int way, char *text, size_t size)
+{
+	size_t used = 0;
+	ssize_t n;
+	int fds[2];
+	pid_t pid;
+	CHECK_EQ(pipe2(fds, O_CLOEXEC), 0);
+	pid = way == 0 ? fork()
+	    : way == 1 ? by_fork_without_handlers()
+	    : way == 2 ? by_clone()
+		       : vfork();
+	if (pid == 0) {
+		if (dup2(fds[1], 1) == 1)
+			execl("/bin/ls", "ls", "/proc/self/fd", (char *)NULL);
+		_exit(4);
+	}
+	CHECK_EQ(close(fds[1]), 0);
+	while ((n = read(fds[0], text + used, size - 1 - used)) > 0)
+		used += (size_t)n;
+	text[used] = '\0';
+	CHECK_EQ(close(fds[0]), 0);
+	if (pid > 0)
+		wait_child(pid);
+	return pid > 0;
+}
+
+TEST(programs_that_a_busy_parent_starts_have_nothing_of_ours)
+{
+	char before[4096], after[4096];
+	struct crowd c;
+	int i, rounds = 40;
+	spawned_sees(before, sizeof before);
+	crowd_start(&c, true);
+	for (i = 0; i < 5 * rounds; i++) {
+		if (i % 5 == 4)
+			spawned_sees(after, sizeof after);
+		else if (!executed_sees(i % 5, after, sizeof after))
+			continue;
+		if (strcmp(before, after) != 0)
+			FAIL("way %d: before:\n%safter:\n%s", i % 5, before,
+			    after);
+	}
+	crowd_end(&c);
+}
+
+/* It shares the memory that the other threads work in meanwhile. */
+TEST(vfork_children_of_a_busy_parent_change_nothing)
+{
+	struct crowd c;
+	int i;
+	crowd_start(&c, true);
+	for (i = 0; i < 300; i++) {
+		pid_t pid = vfork();
+		if (pid == 0)
+			_exit(0);
+		wait_child(pid);
+	}
+	crowd_end(&c);
 }
 
 TEST(program_that_a_child_becomes_has_nothing_of_ours)
@@ -655,6 +927,15 @@ TEST(exit_with_queues_open_and_threads_parked)
 	}
 }
 
+static void *
+waits_for_the_timer(void *arg)
+{
+	struct kevent k;
+	CHECK_EQ(kevent(*(int *)arg, NULL, 0, &k, 1, NULL), 1);
+	CHECK_EQ(k.filter, EVFILT_TIMER);
+	return NULL;
+}
+
 /* The first thread leaves; the process ends with the last one. */
 TEST(first_thread_ends_while_another_one_waits)
 {
@@ -666,7 +947,8 @@ TEST(first_thread_ends_while_another_one_waits)
 		pthread_t thread;
 		kq = new_queue();
 		CHANGE(kq, 1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, 20, NULL);
-		CHECK_EQ(pthread_create(&thread, NULL, parked, &kq), 0);
+		CHECK_EQ(pthread_create(&thread, NULL, waits_for_the_timer,
+		    &kq), 0);
 		pthread_exit(NULL);
 	}
 	wait_child(pid);

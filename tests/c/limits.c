@@ -572,6 +572,42 @@ closer_main(void *arg)
 	return NULL;
 }
 
+/* Without a handler to run: the kernel keeps it for the thread that it is sent
+ * to, as that one blocks it, and wakes another one to take it. */
+TEST(ignored_signal_that_the_first_thread_blocks_interrupts_another_ones_wait)
+{
+	int kq = new_queue();
+	struct sleeper s;
+	sigset_t set;
+	CHECK(signal(SIGUSR1, SIG_IGN) != SIG_ERR);
+	CHANGE(kq, 1, EVFILT_USER, EV_ADD, 0, 0, NULL);
+	sleeper_start(&s, kq);
+	CHECK_EQ(kill(getpid(), SIGUSR1), 0);
+	CHANGE(kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+	CHECK_EQ(sleeper_join(&s).ident, 1);
+	CHANGE(kq, 1, EVFILT_USER, EV_CLEAR, 0, 0, NULL);
+	sleeper_start(&s, kq);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	CHECK_EQ(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+	CHECK_EQ(kill(getpid(), SIGUSR1), 0);
+	CHECK_EQ(pthread_join(s.thread, NULL), 0);
+	CHECK_EQ(s.result, -1);
+	CHECK_EQ(s.error, EINTR);
+	CHECK_EQ(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
+	CHECK(signal(SIGUSR1, SIG_DFL) != SIG_ERR);
+	/* And SIGCHLD, which nobody has set to be ignored. */
+	sleeper_start(&s, kq);
+	sigaddset(&set, SIGCHLD);
+	CHECK_EQ(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+	IN_CHILD();
+	CHECK_EQ(pthread_join(s.thread, NULL), 0);
+	CHECK_EQ(s.result, -1);
+	CHECK_EQ(s.error, EINTR);
+	CHECK_EQ(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
 TEST(closing_the_queue_under_a_timed_wait_is_ebadf_at_its_end)
 {
 	struct closer c = {.kq = new_queue(), .ts = ms_to_ts(300)};

@@ -477,6 +477,60 @@ TEST(file_write_is_seen_until_deleted)
 	CHECK_EQ(close(kq), 0);
 }
 
+/* A knote with EV_CLEAR: its event is seen until it is retrieved. */
+static void
+seen_until_retrieved(struct watcher *w, int filter)
+{
+	ALL_SEE(w);
+	CHECK_EQ(next_event(w->kq).filter, filter);
+	DRAINED(w);
+}
+
+TEST(events_of_the_other_filters_are_seen_until_retrieved)
+{
+	struct watcher w;
+	int fds[2], kq = new_queue(), file = nameless_file(0), process;
+	pid_t pid;
+	NOT_UNDER_VALGRIND("it knows no pidfd");
+	CHECK(signal(SIGUSR1, SIG_IGN) != SIG_ERR);
+	tcp_pair(fds);
+	pid = fork();
+	if (pid == 0) {
+		pause();
+		_exit(0);
+	}
+	CHECK(pid > 0);
+	watch(&w, kq);
+	CHANGE(kq, (uintptr_t)fds[0], EVFILT_EXCEPT, EV_ADD | EV_CLEAR,
+	    NOTE_OOB, 0, NULL);
+	CHANGE(kq, (uintptr_t)file, EVFILT_VNODE, EV_ADD | EV_CLEAR,
+	    NOTE_EXTEND, 0, NULL);
+	CHANGE(kq, SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+	CHANGE(kq, (uintptr_t)pid, EVFILT_PROC, EV_ADD, NOTE_EXIT, 0, NULL);
+	DRAINED(&w);
+	CHECK_EQ(send(fds[1], "!", 1, MSG_OOB), 1);
+	seen_until_retrieved(&w, EVFILT_EXCEPT);
+	CHECK_EQ(ftruncate(file, 5), 0);
+	seen_until_retrieved(&w, EVFILT_VNODE);
+	CHECK_EQ(raise(SIGUSR1), 0);
+	seen_until_retrieved(&w, EVFILT_SIGNAL);
+	process = (int)syscall(SYS_pidfd_open, pid, 0);
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	seen_until_retrieved(&w, EVFILT_PROC);
+	/* Of a process that has ended already. */
+	if (process >= 0) {
+		CHANGE(kq, (uintptr_t)process, EVFILT_PROCDESC, EV_ADD,
+		    NOTE_EXIT, 0, NULL);
+		seen_until_retrieved(&w, EVFILT_PROCDESC);
+		CHECK_EQ(close(process), 0);
+	}
+	CHECK_EQ(waitpid(pid, NULL, 0), pid);
+	unwatch(&w);
+	close_pair(fds);
+	CHECK_EQ(close(file), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
 TEST(what_did_not_fit_is_still_seen)
 {
 	struct watcher w;
@@ -802,6 +856,12 @@ TEST(other_filters_on_a_queue_are_einval)
 	    0, NULL), ENOENT);
 	CHECK_FAILS(change(outer, (uintptr_t)ep, EVFILT_WRITE, EV_ADD, 0, 0,
 	    NULL), EINVAL);
+	CHECK_FAILS(change(outer, (uintptr_t)inner, EVFILT_EXCEPT, EV_ADD,
+	    NOTE_OOB, 0, NULL), EINVAL);
+	CHECK_FAILS(change(outer, (uintptr_t)inner, EVFILT_VNODE, EV_ADD,
+	    NOTE_WRITE, 0, NULL), EINVAL);
+	CHECK_FAILS(change(outer, (uintptr_t)inner, EVFILT_PROCDESC, EV_ADD,
+	    NOTE_EXIT, 0, NULL), EINVAL);
 	/* Also beside a READ that is allowed. */
 	READ_ADD(outer, inner, 0);
 	CHECK_FAILS(change(outer, (uintptr_t)inner, EVFILT_WRITE, EV_ADD, 0, 0,
@@ -899,14 +959,15 @@ dup_outlives_the_original(bool used_before)
 /* What is tried by the dead number falls on nothing that lives by the other. */
 TEST(a_change_by_the_closed_number_leaves_the_dup_its_knotes)
 {
-	static const unsigned flags[] = {EV_DELETE, EV_DISABLE, EV_ENABLE};
+	static const unsigned flags[] = {EV_DELETE, EV_DISABLE, EV_ENABLE,
+	    EV_ADD};
 	int fds[2], other, i, kq = new_queue();
 	unix_pair(fds);
 	READ_ADD(kq, fds[0], 0);
 	other = dup(kq);
 	CHECK(other >= 0);
 	CHECK_EQ(close(kq), 0);
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < 4; i++)
 		CHECK_FAILS(change(kq, (uintptr_t)fds[0], EVFILT_READ,
 		    flags[i], 0, 0, NULL), EBADF);
 	put(fds[1], 2);
@@ -1623,6 +1684,7 @@ TEST(forked_child_has_no_dup_of_a_queue)
 	CHECK(other >= 0);
 	EXPECT_QUIET(other);
 	IN_CHILD({
+		CHECK_FAILS(fcntl(other, F_GETFD), EBADF);
 		child_has_no_queue(other, f.fds[0]);
 		child_has_no_queue(f.kq, f.fds[0]);
 	});

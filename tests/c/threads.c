@@ -3,7 +3,7 @@
  * EV_CLEAR, EV_ONESHOT and EV_DISPATCH reaches exactly one waiter, and none is
  * slept through.
  */
-#include "io.h"
+#include "holder.h"
 
 #include <sched.h>
 #include <semaphore.h>
@@ -1570,4 +1570,28 @@ TEST(a_sleeper_that_leaves_by_siglongjmp_takes_no_clear_event_with_it)
 TEST(a_sleeper_that_leaves_by_siglongjmp_takes_no_dispatch_event_with_it)
 {
 	nothing_goes_with_a_goner(EVFILT_READ, EV_DISPATCH, true);
+}
+
+/* One thread stands still inside a queue, and the others have theirs. */
+TEST(each_queue_has_a_lock_of_its_own)
+{
+	int fds[2], i, held = new_queue(), kq = new_queue();
+	struct sleeper sleeper;
+	NOT_UNDER_THREAD_CHECKER("it delays the handler");
+	unix_pair(fds);
+	holder_start(held);
+	for (i = 0; i < 10; i++) {
+		CHANGE(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+		sleeper_start(&sleeper, kq);
+		CHANGE(kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+		CHECK_EQ(sleeper_join(&sleeper).ident, 1);
+		CHANGE(kq, (uintptr_t)fds[0], EVFILT_WRITE, EV_ADD | EV_ONESHOT,
+		    0, 0, NULL);
+		CHECK_EQ(next_event(kq).filter, EVFILT_WRITE);
+	}
+	CHECK(!atomic_load(&holder.over));
+	holder_end();
+	close_pair(fds);
+	CHECK_EQ(close(kq), 0);
+	CHECK_EQ(close(held), 0);
 }
