@@ -76,15 +76,29 @@ fn register_handler() -> Result<()> {
 }
 
 /// Runs in a forked child, before fork() returns there. Async-signal-safe: it
-/// takes no lock, closes descriptors, and touches no memory but atomics.
+/// takes no lock that the parent had, closes descriptors, and touches no memory
+/// but atomics.
+///
+/// The application's handlers may run before it, and make queues, or start
+/// threads that do: so it begins as any first call does.
 extern "C" fn in_forked_child() {
+    let holders = sys::holders_until_now();
+    let has_begun = has_begun();
     // What the child runs, or execs, is not to notice: whatever else is kept.
     sys::in_forked_child();
-    HANDLED.store(true, Ordering::Relaxed);
-    if !CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
-        return;
+    if !has_begun {
+        HANDLED.store(true, Ordering::Relaxed);
     }
-    sys::disown_in_handler();
+    if CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
+        sys::disown_in_handler((!has_begun).then_some(holders));
+    }
+}
+
+/// Has this process a registry of its own? (On a kernel that does not wipe, a
+/// child sees its parent's.)
+fn has_begun() -> bool {
+    let registry = REGISTRY.get();
+    registry.is_some_and(|registry| registry.owner.load(Ordering::Relaxed) == sys::process_id())
 }
 
 /// NOTE_FORK_CLEANUP: does a forked child close what it inherits?

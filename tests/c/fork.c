@@ -671,3 +671,169 @@ TEST(first_thread_ends_while_another_one_waits)
 	}
 	wait_child(pid);
 }
+
+/* Fork handlers of the program that run before the library's: in the child they
+ * run in the order in which they were registered, and the library registers its
+ * own at the first kqueue(). */
+
+static void (*early)(void);
+static int early_kq, parents_kq;
+
+static void
+run_early(void)
+{
+	if (early != NULL)
+		early();
+}
+
+static void
+makes_early(void)
+{
+	CHECK(signal(SIGUSR2, SIG_IGN) != SIG_ERR);
+	early_kq = new_queue();
+	USER_ADD(early_kq, 5, EV_CLEAR);
+	CHANGE(early_kq, 1, EVFILT_TIMER, EV_ADD, 0, 100000, NULL);
+	CHANGE(early_kq, SIGUSR2, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+	TRIGGER(early_kq, 5);
+}
+
+static void *
+makes_early_thread(void *arg)
+{
+	makes_early();
+	return arg;
+}
+
+static pthread_t early_thread;
+static bool early_waits;
+
+/* The thread is through before the library's handler runs, or not. */
+static void
+starts_early(void)
+{
+	CHECK_EQ(pthread_create(&early_thread, NULL, makes_early_thread, NULL),
+	    0);
+	if (early_waits)
+		CHECK_EQ(pthread_join(early_thread, NULL), 0);
+}
+
+static void
+asks_early(void)
+{
+	struct kevent k;
+	CHECK_FAILS(kevent(parents_kq, NULL, 0, &k, 1, NULL), EBADF);
+}
+
+static void
+family_handles_early(struct family *f, void (*handler)(void))
+{
+	CHECK_EQ(pthread_atfork(NULL, NULL, run_early), 0);
+	family_start(f);
+	parents_kq = f->kq;
+	early = handler;
+}
+
+static void
+family_end_early(struct family *f)
+{
+	early = NULL;
+	family_end(f);
+}
+
+/* What it made is its own, and nothing of its parent's is left. */
+static void
+has_its_early_queue(const struct family *f)
+{
+	struct kevent k;
+	int own[16], i, count;
+	CHECK_EQ(next_event(early_kq).filter, EVFILT_USER);
+	expect_none(early_kq);
+	CHECK_EQ(raise(SIGUSR2), 0);
+	EXPECT(early_kq, SIGUSR2, EVFILT_SIGNAL, EV_ADD | EV_CLEAR, 0, 1, NULL);
+	CHECK_EQ(raise(SIGUSR2), 0);
+	EXPECT(early_kq, SIGUSR2, EVFILT_SIGNAL, EV_ADD | EV_CLEAR, 0, 1, NULL);
+	if (early_kq != f->kq)
+		CHECK_FAILS(kevent(f->kq, NULL, 0, &k, 1, NULL), EBADF);
+	CHANGE(early_kq, (uintptr_t)f->fds[0], EVFILT_READ, EV_ADD, 0, 0,
+	    NULL);
+	CHECK_EQ(close(early_kq), 0);
+	libkqueue_drain_pending_close();
+	count = private_numbers(own, 16);
+	for (i = 0; i < count && i < 16; i++)
+		fprintf(stderr, "%d is left\n", own[i]);
+	CHECK_EQ(count, 0);
+	makes_queues();
+}
+
+TEST(queue_made_in_an_earlier_fork_handler_is_the_childs_own)
+{
+	struct family f;
+	family_handles_early(&f, makes_early);
+	IN_CHILD_BY(by_fork, has_its_early_queue(&f));
+	family_end_early(&f);
+}
+
+TEST(queue_made_by_a_thread_of_an_earlier_fork_handler_is_the_childs_own)
+{
+	struct family f;
+	int i, rounds = 50;
+	family_handles_early(&f, starts_early);
+	for (i = 0; i < rounds; i++) {
+		early_waits = i % 2 == 0;
+		IN_CHILD_BY(by_fork, {
+			if (!early_waits)
+				CHECK_EQ(pthread_join(early_thread, NULL), 0);
+			has_its_early_queue(&f);
+		});
+	}
+	family_end_early(&f);
+}
+
+TEST(call_by_the_parents_queue_in_an_earlier_fork_handler_is_ebadf)
+{
+	struct family f;
+	family_handles_early(&f, asks_early);
+	IN_CHILD_BY(by_fork, {
+		has_no_queue(f.kq);
+		makes_queues();
+		has_no_queue(f.kq);
+		early = NULL;
+		IN_CHILD_BY(by_fork, makes_queues());
+	});
+	family_end_early(&f);
+}
+
+/* The parent's threads are making queues at the fork. */
+TEST(queues_made_in_earlier_fork_handlers_of_a_busy_parent)
+{
+	struct crowd c;
+	int i, rounds = 200;
+	CHECK_EQ(pthread_atfork(NULL, NULL, run_early), 0);
+	crowd_start(&c, true);
+	early = makes_early;
+	for (i = 0; i < rounds; i++)
+		IN_CHILD_BY(by_fork, {
+			CHECK_EQ(next_event(early_kq).filter, EVFILT_USER);
+			expect_none(early_kq);
+			CHECK_EQ(close(early_kq), 0);
+			libkqueue_drain_pending_close();
+			has_no_more_than(c.fds, 2);
+		});
+	early = NULL;
+	crowd_end(&c);
+}
+
+/* A signal that the parent watches is the child's again, the handler's are not
+ * taken from it. */
+TEST(earlier_fork_handler_leaves_no_hook_of_the_parents)
+{
+	struct family f;
+	family_handles_early(&f, makes_early);
+	IN_CHILD_BY(by_fork, {
+		execl("/bin/sh", "sh", "-c",
+		    "grep -q '^SigIgn:.*[2367abef]..$' /proc/self/status || exit 3",
+		    (char *)NULL);
+		_exit(4);
+	});
+	family_end_early(&f);
+}
