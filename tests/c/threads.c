@@ -1688,3 +1688,22 @@ TEST(each_filter_works_on_a_small_stack)
 {
 	on_a_small_stack(makes_each_filter_work, NULL);
 }
+
+/* The dynamic loader */
+
+TEST(calls_leave_the_message_of_a_failed_dlopen)
+{
+	struct timespec short_wait = {0, 300000};
+	struct kevent k;
+	const char *said;
+	int kq;
+	CHECK(dlerror() == NULL);
+	CHECK(dlopen("/nonexistent/library.so", RTLD_NOW) == NULL);
+	kq = new_queue();
+	CHECK_EQ(kevent(kq, NULL, 0, &k, 1, &short_wait), 0);
+	said = dlerror();
+	CHECK(said != NULL);
+	CHECK(strstr(said, "/nonexistent/library.so") != NULL);
+	CHECK(dlerror() == NULL);
+	CHECK_EQ(close(kq), 0);
+}

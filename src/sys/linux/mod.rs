@@ -29,6 +29,7 @@
 //! | `futex` | sleeping on a word |
 //! | `preload` | what close() asks and tells, by way of the preload library |
 //! | `preload_table` | what that is given, compiled into both |
+//! | `loader` | what the loader is asked for, when the library is loaded |
 //! | `syscall` | system calls; below all else |
 
 mod descriptor;
@@ -42,6 +43,7 @@ mod in_files;
 mod kept;
 mod knocker;
 mod leaving;
+mod loader;
 mod lock;
 mod lock_word;
 mod mounts;
