@@ -21,7 +21,7 @@ pub(crate) use queues::Found;
 use crate::clock::Span;
 use crate::errno::{Errno, Result};
 use crate::sync::{AtomicBool, Ordering};
-use crate::sys::{self, Descriptor, DescriptorState, Native, Platform};
+use crate::sys::{self, Descriptor, DescriptorState, Holders, Native, Platform};
 use queues::{REGISTRY, Registry};
 
 /// kqueue(): makes a queue and returns its descriptor.
@@ -38,9 +38,22 @@ fn start() -> Result<&'static Registry<Native>> {
     if let Some(registry) = REGISTRY.get() {
         return Ok(registry);
     }
-    sys::disown(holders, CLOSE_IN_CHILDREN.load(Ordering::Relaxed));
+    disown(holders, CLOSE_IN_CHILDREN.load(Ordering::Relaxed));
     HANDLED.store(false, Ordering::Relaxed);
     REGISTRY.start(Registry::renew, Registry::new)
+}
+
+/// Gives up what the parent kept until then, if there is one, and its `queues`.
+/// A raw clone() may leave the child its parent's very descriptors: to close one
+/// there would take it from the parent, too.
+fn disown(holders: Holders, queues: bool) {
+    let parents = REGISTRY.inherited().filter(|_| !HANDLED.load(Ordering::Relaxed));
+    let owner = parents.map(|registry| registry.owner.load(Ordering::Relaxed));
+    if owner.is_some_and(sys::shares_descriptors) {
+        sys::forget(holders);
+    } else {
+        sys::disown(holders, queues);
+    }
 }
 
 /// Did the handler run at the fork that made this process?
@@ -59,7 +72,7 @@ fn start_child() {
     } else if CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
         // libc does not know of this fork: another thread may have been inside
         // malloc(). So memory is left to kqueue(), which needs some.
-        sys::disown(holders, true);
+        disown(holders, true);
     }
 }
 

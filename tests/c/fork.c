@@ -837,3 +837,62 @@ TEST(earlier_fork_handler_leaves_no_hook_of_the_parents)
 	});
 	family_end_early(&f);
 }
+
+/* A child with memory of its own, and its parent's very descriptors. */
+static pid_t
+by_clone_with_files(void)
+{
+	enum { WITH_FILES = 2 };
+	if (syscall(SYS_kcmp, getpid(), getpid(), WITH_FILES, 0, 0) != 0)
+		return -1;
+	return (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL,
+	    NULL, NULL);
+}
+
+static void
+is_no_queue_here(int kq)
+{
+	struct kevent k;
+	CHECK_FAILS(kevent(kq, NULL, 0, &k, 1, NULL), EBADF);
+	CHECK_FAILS(change(kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL),
+	    EBADF);
+	CHECK(fcntl(kq, F_GETFD) >= 0);
+}
+
+static void
+makes_a_queue_beside(const struct family *f)
+{
+	int own = new_queue();
+	CHECK(own != f->kq);
+	USER_ADD(own, 1, EV_CLEAR);
+	CHANGE(own, 1, EVFILT_TIMER, EV_ADD, 0, 100000, NULL);
+	CHANGE(own, (uintptr_t)f->file, EVFILT_VNODE, EV_ADD | EV_CLEAR,
+	    NOTE_EXTEND, 0, NULL);
+	CHANGE(own, SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+	TRIGGER(own, 1);
+	CHECK_EQ(next_event(own).filter, EVFILT_USER);
+	CHECK_EQ(close(own), 0);
+	libkqueue_drain_pending_close();
+}
+
+TEST(child_that_shares_descriptors_closes_none_of_its_parents)
+{
+	struct family f;
+	int count;
+	family_start(&f);
+	count = private_numbers(NULL, 0);
+	IN_CHILD_BY(by_clone_with_files, is_no_queue_here(f.kq));
+	CHECK_EQ(private_numbers(NULL, 0), count);
+	IN_CHILD_BY(by_clone_with_files, {
+		is_no_queue_here(f.kq);
+		makes_a_queue_beside(&f);
+		is_no_queue_here(f.kq);
+	});
+	CHECK_EQ(private_numbers(NULL, 0), count);
+	IN_CHILD_BY(by_clone_with_files, {
+		makes_a_queue_beside(&f);
+		is_no_queue_here(f.kq);
+	});
+	CHECK_EQ(private_numbers(NULL, 0), count);
+	family_end(&f);
+}

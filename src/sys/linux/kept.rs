@@ -283,7 +283,7 @@ pub(super) fn nobody_is_busy() {
 /// that is written down, and its queues. A thread of its parent may have written
 /// down what has a later serial than was copied. Async-signal-safe.
 pub(super) fn disown_all() {
-    disown_below(u64::MAX, true);
+    disown(Holders(u64::MAX), true);
 }
 
 /// Is anything written down for this number? Async-signal-safe.
@@ -305,17 +305,25 @@ pub(crate) fn holders_until_now() -> Holders {
 /// In a child, at its first call or in the handler: closes what they keep, and
 /// their `queues`. Others may make their own meanwhile. Async-signal-safe.
 pub(crate) fn disown(holders: Holders, queues: bool) {
-    disown_below(holders.0, queues);
+    disown_below(holders.0, |number| {
+        bears(number, Mark::Private) || queues && bears(number, Mark::Queue)
+    });
 }
 
-fn disown_below(first: u64, queues: bool) {
+/// In a child that shares its parent's descriptors: they are not kept here, and
+/// stay. Async-signal-safe.
+pub(crate) fn forget(holders: Holders) {
+    disown_below(holders.0, |_| false);
+}
+
+fn disown_below(first: u64, is_left: impl Fn(Descriptor) -> bool) {
     for_each(|number, word| {
         let seen = word.load(Ordering::Relaxed);
         if seen == 0 || seen >> 1 >= first {
             return;
         }
         // Asked before the word is taken, and not after: see above.
-        let is_left = bears(number, Mark::Private) || queues && bears(number, Mark::Queue);
+        let is_left = is_left(number);
         let taken = word.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if taken && is_left {
             shut(number);

@@ -67,14 +67,14 @@ mod words;
 
 pub(crate) use descriptor::descriptor_state;
 pub(crate) use forking::{at_fork_in_child, disown_in_handler};
-pub(crate) use kept::{Busy, disown, holders_until_now, is_kept, remember};
+pub(crate) use kept::{Busy, Holders, disown, forget, holders_until_now, is_kept, remember};
 pub(crate) use lock::{Mutex, RawLock, reclaim, thread_mark};
 pub(crate) use objects::Native;
 pub(crate) use per_process::PerProcess;
 pub(crate) use preload::{Closing, attach};
 pub(crate) use proc::own_descriptors;
 pub(crate) use signals::{in_forked_child, process_id};
-pub(crate) use syscall::{errno, print, set_errno, thread_id};
+pub(crate) use syscall::{errno, print, set_errno, shares_descriptors, thread_id};
 pub(crate) use words::{
     begin_closing, begin_queue, begin_watch, end_all_closing, end_closing, end_life, end_queue,
     end_watch, is_closed_queue, is_closing, is_told, life, next_known,
