@@ -179,6 +179,11 @@ pub(crate) fn find_another(number: Descriptor, last: &Found<Native>) -> Result<F
         registry.forget(number, last.tenant);
     }
     let found = find(number)?;
+    if found.process != last.process {
+        // A signal handler below the call has forked, and made a queue in the
+        // child. What the call has left to do was meant for the parent's.
+        return Err(Errno::EBADF);
+    }
     let same = core::ptr::eq(found.home, last.home) && found.tenant == last.tenant;
     if same { Err(Errno::EBADF) } else { Ok(found) }
 }

@@ -39,6 +39,8 @@ const CHUNKS: usize = 26;
 pub(crate) struct Found<P: Platform> {
     pub(crate) home: &'static Home<P>,
     pub(crate) tenant: u32,
+    /// The process that found it, for a call that comes back in a forked child.
+    pub(super) process: i32,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,8 @@ struct Roster<P: Platform> {
     /// Homes that stand empty.
     vacant: Vec<u32>,
     graves: Vec<u32>,
+    /// Is there a resident that is lost?
+    lost: bool,
     spares: Vec<P>,
     /// Where the sweep goes on.
     hand: u32,
@@ -80,6 +84,8 @@ enum State {
     Vacant,
     Alive,
     Buried,
+    /// A parent's queue, whose home was found locked in a forked child.
+    Lost,
 }
 
 impl<P: Platform> Registry<P> {
@@ -93,6 +99,7 @@ impl<P: Platform> Registry<P> {
                 residents: Vec::new(),
                 vacant: Vec::new(),
                 graves: Vec::new(),
+                lost: false,
                 spares: Vec::new(),
                 hand: 0,
             }),
@@ -102,7 +109,8 @@ impl<P: Platform> Registry<P> {
     #[inline]
     pub(super) fn find(&self, number: Descriptor) -> Option<Found<P>> {
         let Entry { home, tenant } = self.numbers.get(number)?;
-        Some(Found { home: self.home(home)?, tenant })
+        let process = self.owner.load(Ordering::Relaxed);
+        Some(Found { home: self.home(home)?, tenant, process })
     }
 
     #[inline]
@@ -119,21 +127,35 @@ impl<P: Platform> Registry<P> {
             self.exhume_if_due(&mut roster, missed);
         }
         self.sweep(&mut roster, SWEEP);
+        self.evict_lost(&mut roster);
         let (home, at) = self.vacancy(&mut roster)?;
-        let (port, number) = match P::open(roster.spares.pop()) {
-            Err(Errno::EMFILE | Errno::ENFILE) => {
-                self.sweep(&mut roster, u32::MAX);
-                self.exhume(&mut roster);
-                roster.spares.clear();
-                P::open(None)?
-            }
-            opened => opened?,
-        };
+        let (port, number) = self.open(&mut roster)?;
         if let Err(error) = self.move_in(&mut roster, number, port, home, at) {
             P::close(number);
             return Err(error);
         }
         Ok(number)
+    }
+
+    /// Makes a queue, not under a number to which a call of this very thread is
+    /// about to come back that was meant for a parent's queue; see `evict_lost`.
+    fn open(&self, roster: &mut Roster<P>) -> Result<(P, Descriptor)> {
+        let (port, number) = match P::open(roster.spares.pop()) {
+            Err(Errno::EMFILE | Errno::ENFILE) => {
+                self.sweep(roster, u32::MAX);
+                self.exhume(roster);
+                roster.spares.clear();
+                P::open(None)?
+            }
+            opened => opened?,
+        };
+        if !self.is_awaited(roster, number) {
+            return Ok((port, number));
+        }
+        drop(port);
+        let other = self.open(roster);
+        P::close(number);
+        other
     }
 
     /// Takes the new queue in, under its number.
@@ -268,7 +290,8 @@ impl<P: Platform> Registry<P> {
         let mut roster = self.roster.lock();
         let roster = &mut *roster;
         for (at, resident) in (0..).zip(roster.residents.iter_mut()) {
-            if resident.state != State::Vacant && self.recognise(at, resident, number)? {
+            let lives = matches!(resident.state, State::Alive | State::Buried);
+            if lives && self.recognise(at, resident, number)? {
                 roster.graves.retain(|grave| *grave != at);
                 return Ok(self.find(number));
             }
@@ -427,20 +450,52 @@ impl<P: Platform> Registry<P> {
         self.owner.store(sys::process_id(), Ordering::Relaxed);
         self.numbers.for_each(|number, _| self.numbers.set(number, None));
         sys::end_all_closing();
-        let Roster { residents, vacant, graves, spares, hand } = &mut *roster;
+        let Roster { residents, vacant, graves, lost, spares, hand } = &mut *roster;
         *hand = 0;
         graves.clear();
         spares.clear();
         vacant.clear();
-        for (at, resident) in (0..).zip(residents.iter_mut()) {
-            resident.numbers.clear();
-            resident.state = State::Vacant;
+        for resident in residents {
+            resident.state = State::Lost;
+        }
+        *lost = true;
+        self.evict_lost(&mut roster);
+        true
+    }
+
+    /// Gives back the homes of a parent's queues, as far as nobody is in there.
+    /// In some there is a thread that the child does not have; in one there may
+    /// be the child's own, in a call below the signal handler that forked.
+    fn evict_lost(&self, roster: &mut Roster<P>) {
+        if !roster.lost {
+            return;
+        }
+        roster.lost = false;
+        for (at, resident) in (0..).zip(roster.residents.iter_mut()) {
+            if resident.state != State::Lost {
+                continue;
+            }
             if self.home(at).is_some_and(Home::evict) {
+                resident.numbers.clear();
+                resident.state = State::Vacant;
                 // As many as there are homes: room was made with each.
-                vacant.push(at);
+                roster.vacant.push(at);
+            } else {
+                roster.lost = true;
             }
         }
-        true
+    }
+
+    /// Will a call that this thread has not left go on with this number, and
+    /// change what it takes for the parent's queue?
+    fn is_awaited(&self, roster: &Roster<P>, number: Descriptor) -> bool {
+        let lost = |resident: &Resident| resident.state == State::Lost;
+        roster.lost
+            && roster.residents.iter().zip(0..).any(|(resident, at)| {
+                lost(resident)
+                    && resident.numbers.contains(&number)
+                    && self.home(at).is_some_and(Home::is_mine)
+            })
     }
 }
 

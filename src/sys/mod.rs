@@ -43,7 +43,7 @@ pub(crate) use imp::{
     Busy, Closing, Holders, Mutex, Native, PerProcess, RawLock, at_fork_in_child, attach,
     begin_closing, begin_queue, begin_watch, descriptor_state, disown, disown_in_handler,
     end_all_closing, end_closing, end_life, end_queue, end_watch, errno, forget, holders_until_now,
-    in_forked_child, is_closed_queue, is_closing, is_kept, is_told, life, next_known,
+    in_forked_child, is_closed_queue, is_closing, is_kept, is_mine, is_told, life, next_known,
     own_descriptors, print, process_id, reclaim, remember, set_errno, shares_descriptors,
     thread_id, thread_mark,
 };

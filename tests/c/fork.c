@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 extern char **environ;
@@ -895,4 +896,93 @@ TEST(child_that_shares_descriptors_closes_none_of_its_parents)
 	});
 	CHECK_EQ(private_numbers(NULL, 0), count);
 	family_end(&f);
+}
+
+/* A signal handler forks in the middle of a call. The child makes a queue there,
+ * which could have the parent's number, and comes back into the call. */
+
+static struct {
+	pid_t child;
+	bool here;
+	int own;
+} below;
+
+static void
+forks_below(int signal)
+{
+	int error = errno;
+	(void)signal;
+	if (below.child != 0)
+		return;
+	below.child = fork();
+	if (below.child == 0) {
+		below.here = true;
+		below.own = kqueue();
+	}
+	errno = error;
+}
+
+/* The child's queue is whole, whatever the call was about. (If it was only about
+ * to begin, its changes are the child's.) */
+static void
+has_a_whole_queue(void)
+{
+	struct kevent k;
+	CHECK(below.own >= 0);
+	CHECK(kevent(below.own, NULL, 0, &k, 1, &no_wait) >= 0);
+	USER_ADD(below.own, 7, EV_CLEAR);
+	TRIGGER(below.own, 7);
+	do
+		k = next_event(below.own);
+	while (k.filter != EVFILT_USER || k.ident != 7);
+	CHANGE(below.own, 2, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, 1, NULL);
+	do
+		k = next_event(below.own);
+	while (k.filter != EVFILT_TIMER || k.ident != 2);
+	CHECK_EQ(close(below.own), 0);
+}
+
+TEST(queue_made_by_a_handler_below_the_call_of_a_parent_is_whole)
+{
+	const struct itimerval off = {{0, 0}, {0, 0}};
+	struct sigaction action;
+	int round, rounds = 500, fds[2], kq = new_queue();
+	NOT_UNDER_VALGRIND("it runs handlers between system calls alone");
+	NOT_UNDER_THREAD_CHECKER("it runs handlers when it likes");
+	memset(&action, 0, sizeof action);
+	action.sa_handler = forks_below;
+	CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
+	unix_pair(fds);
+	put(fds[1], 1);
+	for (round = 0; round < rounds; round++) {
+		struct itimerval soon = {{0, 0}, {0, 20 + round * 37 % 150}};
+		struct kevent in[6], out[6];
+		/* The first call makes all that is made, without a handler. */
+		below.child = 0;
+		if (round > 0)
+			CHECK_EQ(setitimer(ITIMER_REAL, &soon, NULL), 0);
+		do {
+			in[0] = kev((uintptr_t)fds[0], EVFILT_READ,
+			    EV_ADD | EV_CLEAR, 0, 0, NULL);
+			in[1] = kev((uintptr_t)fds[0], EVFILT_WRITE,
+			    EV_ADD | EV_CLEAR, 0, 0, NULL);
+			in[2] = kev(1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0,
+			    NULL);
+			in[3] = kev(1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+			in[4] = kev(1, EVFILT_TIMER, EV_ADD, 0, 100000, NULL);
+			in[5] = kev((uintptr_t)fds[0], EVFILT_WRITE, EV_DELETE,
+			    0, 0, NULL);
+			(void)kevent(kq, in, 6, out, 6, &no_wait);
+		} while (round > 0 && below.child == 0 && !below.here);
+		if (below.here) {
+			CHECK_EQ(setitimer(ITIMER_REAL, &off, NULL), 0);
+			has_a_whole_queue();
+			_exit(0);
+		}
+		CHECK_EQ(setitimer(ITIMER_REAL, &off, NULL), 0);
+		if (round > 0)
+			wait_child(below.child);
+	}
+	close_pair(fds);
+	CHECK_EQ(close(kq), 0);
 }

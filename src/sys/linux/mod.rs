@@ -68,7 +68,7 @@ mod words;
 pub(crate) use descriptor::descriptor_state;
 pub(crate) use forking::{at_fork_in_child, disown_in_handler};
 pub(crate) use kept::{Busy, Holders, disown, forget, holders_until_now, is_kept, remember};
-pub(crate) use lock::{Mutex, RawLock, reclaim, thread_mark};
+pub(crate) use lock::{Mutex, RawLock, is_mine, reclaim, thread_mark};
 pub(crate) use objects::Native;
 pub(crate) use per_process::PerProcess;
 pub(crate) use preload::{Closing, attach};
