@@ -95,6 +95,7 @@ fn main() {
         stage.trial("preload::needs_no_libkqueue", preload_needs_no_libkqueue),
         stage.trial("preload::serves_the_archive_and_what_is_opened", preload_serves_all),
         stage.trial("preload::outlives_a_plugin_that_is_closed", preload_outlives_a_plugin),
+        stage.trial("loading::waits_for_no_dlopen", loading_waits_for_no_dlopen),
         stage.trial("committed_header_is_the_generated_one", committed_header_is_the_generated_one),
         stage.trial("constants_and_layout_are_frozen", constants_and_layout_are_frozen),
         stage.trial("no_constant_goes_unchecked", no_constant_goes_unchecked),
@@ -361,6 +362,37 @@ fn preload_outlives_a_plugin(stage: &Stage) {
     let plugin = build("preload-plugin.so", &["-shared", "-fPIC", "-DPLUGIN"], Some(archive));
     let host = build("preload-host", &["-DHOST"], None);
     run(limited(&host).arg(plugin).env("LD_PRELOAD", stage.preload()));
+}
+
+/// A plugin, with either library, whose constructor waits for a thread that uses
+/// queues; and no message is left for dlerror().
+fn loading_waits_for_no_dlopen(stage: &Stage) {
+    let build = |name: &str, arguments: &[&str], library: Option<PathBuf>| {
+        let made = stage.scratch(name);
+        run(Command::new("cc")
+            .args(["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"])
+            .args(arguments)
+            .arg(stage.include())
+            .arg(source("loading.c"))
+            .args(library)
+            .args(["-ldl", "-lm", "-o"])
+            .arg(&made));
+        made
+    };
+    let runpath = format!("-Wl,--no-as-needed,-rpath,{}", stage.lib().display());
+    let shared = build("loading-host-shared", &[runpath.as_str()], Some(stage.library()));
+    let bare = build("loading-host", &[], None);
+    for (name, library) in [
+        ("loading-shared.so", stage.library()),
+        ("loading-archive.so", stage.lib().join("libkqueue.a")),
+    ] {
+        let plugin =
+            build(name, &["-shared", "-fPIC", "-DPLUGIN", runpath.as_str()], Some(library));
+        for host in [&shared, &bare] {
+            run(limited(host).arg(&plugin));
+            run(limited(host).arg(&plugin).env("LD_PRELOAD", stage.preload()));
+        }
+    }
 }
 
 // The header.

@@ -37,6 +37,11 @@ impl Real {
     fn look(&self) -> *mut c_void {
         // SAFETY: a name that ends in NUL.
         let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+        if found.is_null() {
+            // That it is not there is no error of the program's.
+            // SAFETY: no arguments; the text is not looked at.
+            unsafe { libc::dlerror() };
+        }
         self.found.store(if found.is_null() { NOWHERE } else { found }, Ordering::Relaxed);
         found
     }

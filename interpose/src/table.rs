@@ -23,7 +23,8 @@ static TABLES: [AtomicPtr<Table>; PLACES] = [const { AtomicPtr::new(ptr::null_mu
 ///
 /// # Safety
 ///
-/// `table` is a table, and stays for good.
+/// `table` is a table, and stays for good: who attaches sees to it that it is
+/// not unmapped.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libkqueue_preload_attach(table: *const Table) -> *mut c_void {
     // SAFETY: every table begins with its size.
@@ -33,7 +34,6 @@ pub unsafe extern "C" fn libkqueue_preload_attach(table: *const Table) -> *mut c
     if size < size_of::<Table>() || sigaction.is_null() {
         return ptr::null_mut();
     }
-    pin(table);
     for place in &TABLES {
         let none = ptr::null_mut();
         // Release: with it goes what the table leads to.
@@ -44,21 +44,6 @@ pub unsafe extern "C" fn libkqueue_preload_attach(table: *const Table) -> *mut c
         }
     }
     ptr::null_mut()
-}
-
-/// Keeps what the table is part of from being unmapped: a plugin that the
-/// archive was linked into may be closed, and its functions are called later.
-fn pin(table: *const Table) {
-    // SAFETY: pointers, which may be null.
-    let mut part: libc::Dl_info = unsafe { core::mem::zeroed() };
-    // SAFETY: any address, and room for the answer.
-    let found = unsafe { libc::dladdr(table.cast(), &raw mut part) };
-    if found != 0 && !part.dli_fname.is_null() {
-        let how = libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
-        // The program itself is not found by this name, and stays anyway.
-        // SAFETY: a string of the loader's. Nothing new is loaded.
-        unsafe { libc::dlopen(part.dli_fname, how) };
-    }
 }
 
 fn tables() -> impl Iterator<Item = &'static Table> {

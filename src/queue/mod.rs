@@ -321,6 +321,11 @@ impl<P: Platform> Home<P> {
         true
     }
 
+    /// Is the calling thread in here, in a call below a signal handler?
+    pub(crate) fn is_mine(&self) -> bool {
+        sys::is_mine(&self.room)
+    }
+
     /// Looks in on whoever lives here.
     pub(crate) fn visit<R>(&self, look: impl FnOnce(&mut Queue<P>) -> R) -> Option<R> {
         let mut room = self.room.lock();

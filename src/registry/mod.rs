@@ -22,7 +22,7 @@ use crate::clock::Span;
 use crate::errno::{Errno, Result};
 use crate::queue::Home;
 use crate::sync::{AtomicBool, Ordering};
-use crate::sys::{self, Descriptor, DescriptorState, Native, Platform};
+use crate::sys::{self, Descriptor, DescriptorState, Holders, Native, Platform};
 use queues::{REGISTRY, Registry};
 
 /// kqueue(): makes a queue and returns its descriptor.
@@ -39,9 +39,22 @@ fn start() -> Result<&'static Registry<Native>> {
     if let Some(registry) = REGISTRY.get() {
         return Ok(registry);
     }
-    sys::disown(holders, CLOSE_IN_CHILDREN.load(Ordering::Relaxed));
+    disown(holders, CLOSE_IN_CHILDREN.load(Ordering::Relaxed));
     HANDLED.store(false, Ordering::Relaxed);
     REGISTRY.start(Registry::renew, Registry::new)
+}
+
+/// Gives up what the parent kept until then, if there is one, and its `queues`.
+/// A raw clone() may leave the child its parent's very descriptors: to close one
+/// there would take it from the parent, too.
+fn disown(holders: Holders, queues: bool) {
+    let parents = REGISTRY.inherited().filter(|_| !HANDLED.load(Ordering::Relaxed));
+    let owner = parents.map(|registry| registry.owner.load(Ordering::Relaxed));
+    if owner.is_some_and(sys::shares_descriptors) {
+        sys::forget(holders);
+    } else {
+        sys::disown(holders, queues);
+    }
 }
 
 /// Did the handler run at the fork that made this process?
@@ -60,7 +73,7 @@ fn start_child() {
     } else if CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
         // libc does not know of this fork: another thread may have been inside
         // malloc(). So memory is left to kqueue(), which needs some.
-        sys::disown(holders, true);
+        disown(holders, true);
     }
 }
 
@@ -77,15 +90,29 @@ fn register_handler() -> Result<()> {
 }
 
 /// Runs in a forked child, before fork() returns there. Async-signal-safe: it
-/// takes no lock, closes descriptors, and touches no memory but atomics.
+/// takes no lock that the parent had, closes descriptors, and touches no memory
+/// but atomics.
+///
+/// The application's handlers may run before it, and make queues, or start
+/// threads that do: so it begins as any first call does.
 extern "C" fn in_forked_child() {
+    let holders = sys::holders_until_now();
+    let has_begun = has_begun();
     // What the child runs, or execs, is not to notice: whatever else is kept.
     sys::in_forked_child();
-    HANDLED.store(true, Ordering::Relaxed);
-    if !CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
-        return;
+    if !has_begun {
+        HANDLED.store(true, Ordering::Relaxed);
     }
-    sys::disown_in_handler();
+    if CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
+        sys::disown_in_handler((!has_begun).then_some(holders));
+    }
+}
+
+/// Has this process a registry of its own? (On a kernel that does not wipe, a
+/// child sees its parent's.)
+fn has_begun() -> bool {
+    let registry = REGISTRY.get();
+    registry.is_some_and(|registry| registry.owner.load(Ordering::Relaxed) == sys::process_id())
 }
 
 /// NOTE_FORK_CLEANUP: does a forked child close what it inherits?
@@ -153,6 +180,11 @@ pub(crate) fn find_another(number: Descriptor, last: &Found<Native>) -> Result<F
         registry.forget(last.home, last.tenant);
     }
     let found = find(number)?;
+    if found.process != last.process {
+        // A signal handler below the call has forked, and made a queue in the
+        // child. What the call has left to do was meant for the parent's.
+        return Err(Errno::EBADF);
+    }
     let same = core::ptr::eq(found.home, last.home) && found.tenant == last.tenant;
     if same { Err(Errno::EBADF) } else { Ok(found) }
 }

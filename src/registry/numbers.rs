@@ -1,7 +1,8 @@
 //! From a descriptor's number to the queue it refers to, without a lock.
 //!
-//! A tree of three levels whose leaves are words: a reader makes four loads.
-//! Levels are added under the registry's lock and never taken away.
+//! A tree of three levels whose leaves are words. Levels are added under the
+//! registry's lock and never taken away; the top one as well, for it is larger
+//! than the stack of some thread that calls kqueue() first.
 //!
 //! Who writes: the holder of the registry's lock, one at a time. (In a forked
 //! child, its one thread.) Who reads: any call, at any time, and the fork
@@ -50,21 +51,22 @@ impl Entry {
 
 type Leaf = [AtomicU64];
 type Middle = [OnceLock<&'static Leaf>];
+type Top = [OnceLock<&'static Middle>];
 
 #[derive(Debug)]
 pub(super) struct Numbers {
-    top: [OnceLock<&'static Middle>; TOP],
+    top: OnceLock<&'static Top>,
 }
 
 impl Numbers {
     pub(super) fn new() -> Numbers {
-        Numbers { top: core::array::from_fn(|_| OnceLock::new()) }
+        Numbers { top: OnceLock::new() }
     }
 
     #[inline]
     fn word(&self, number: Descriptor) -> Option<&'static AtomicU64> {
         let number = usize::try_from(number).ok()?;
-        let middle = self.top.get(number >> (2 * BITS))?.get()?;
+        let middle = self.top.get()?.get(number >> (2 * BITS))?.get()?;
         let leaf = middle.get((number >> BITS) % FAN)?.get()?;
         leaf.get(number % FAN)
     }
@@ -79,9 +81,10 @@ impl Numbers {
     /// Makes room, so that `set` cannot fail. Under the registry's lock.
     pub(super) fn prepare(&self, number: Descriptor) -> Result<()> {
         let number = usize::try_from(number).map_err(|_| Errno::EBADF)?;
-        let middle = self.top.get(number >> (2 * BITS)).ok_or(Errno::EBADF)?;
-        let leaf = grow(middle, OnceLock::new)?.get((number >> BITS) % FAN);
-        grow(leaf.ok_or(Errno::EBADF)?, || AtomicU64::new(0))?;
+        let middle = grow(&self.top, TOP, OnceLock::new)?.get(number >> (2 * BITS));
+        let leaf = grow(middle.ok_or(Errno::EBADF)?, FAN, OnceLock::new)?;
+        let leaf = leaf.get((number >> BITS) % FAN).ok_or(Errno::EBADF)?;
+        grow(leaf, FAN, || AtomicU64::new(0))?;
         Ok(())
     }
 
@@ -102,7 +105,7 @@ impl Numbers {
     /// Calls `each` with every number that has an entry. Takes no lock and no
     /// memory: the fork handler uses it.
     pub(super) fn for_each(&self, mut each: impl FnMut(Descriptor, Entry)) {
-        for (high, middle) in self.top.iter().enumerate() {
+        for (high, middle) in self.top.get().copied().into_iter().flatten().enumerate() {
             let Some(middle) = middle.get() else { continue };
             for (low, leaf) in middle.iter().enumerate() {
                 let Some(leaf) = leaf.get() else { continue };
@@ -117,12 +120,16 @@ impl Numbers {
     }
 }
 
-/// The level below, made if it is not there.
-fn grow<T>(cell: &OnceLock<&'static [T]>, fill: impl FnMut() -> T) -> Result<&'static [T]> {
+/// The level below, of so many, made if it is not there.
+fn grow<T>(
+    cell: &OnceLock<&'static [T]>,
+    count: usize,
+    fill: impl FnMut() -> T,
+) -> Result<&'static [T]> {
     if let Some(level) = cell.get() {
         return Ok(level);
     }
-    let level = leak(FAN, fill)?;
+    let level = leak(count, fill)?;
     Ok(cell.get_or_init(|| level))
 }
 

@@ -39,6 +39,8 @@ const CHUNKS: usize = 26;
 pub(crate) struct Found<P: Platform> {
     pub(crate) home: &'static Home<P>,
     pub(crate) tenant: u32,
+    /// The process that found it, for a call that comes back in a forked child.
+    pub(super) process: i32,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,8 @@ struct Roster<P: Platform> {
     /// Homes that stand empty.
     vacant: Vec<u32>,
     graves: Vec<u32>,
+    /// Is there a resident that is lost?
+    lost: bool,
     spares: Vec<P>,
     /// Where the sweep goes on.
     hand: u32,
@@ -80,6 +84,15 @@ enum State {
     Vacant,
     Alive,
     Buried,
+    /// A parent's queue, whose home was found locked in a forked child.
+    Lost,
+}
+
+impl Resident {
+    /// Is there a queue of this process's, as far as is known?
+    fn lives(&self) -> bool {
+        matches!(self.state, State::Alive | State::Buried)
+    }
 }
 
 impl<P: Platform> Registry<P> {
@@ -93,6 +106,7 @@ impl<P: Platform> Registry<P> {
                 residents: Vec::new(),
                 vacant: Vec::new(),
                 graves: Vec::new(),
+                lost: false,
                 spares: Vec::new(),
                 hand: 0,
             }),
@@ -102,7 +116,8 @@ impl<P: Platform> Registry<P> {
     #[inline]
     pub(super) fn find(&self, number: Descriptor) -> Option<Found<P>> {
         let Entry { home, tenant } = self.numbers.get(number)?;
-        Some(Found { home: self.home(home)?, tenant })
+        let process = self.owner.load(Ordering::Relaxed);
+        Some(Found { home: self.home(home)?, tenant, process })
     }
 
     #[inline]
@@ -119,21 +134,35 @@ impl<P: Platform> Registry<P> {
             self.exhume_if_due(&mut roster, missed);
         }
         self.sweep(&mut roster, SWEEP);
+        self.evict_lost(&mut roster);
         let (home, at) = self.vacancy(&mut roster)?;
-        let (port, number) = match P::open(roster.spares.pop()) {
-            Err(Errno::EMFILE | Errno::ENFILE) => {
-                self.sweep(&mut roster, u32::MAX);
-                self.exhume(&mut roster);
-                roster.spares.clear();
-                P::open(None)?
-            }
-            opened => opened?,
-        };
+        let (port, number) = self.open(&mut roster)?;
         if let Err(error) = self.move_in(&mut roster, number, port, home, at) {
             P::close(number);
             return Err(error);
         }
         Ok(number)
+    }
+
+    /// Makes a queue, not under a number to which a call of this very thread is
+    /// about to come back that was meant for a parent's queue; see `evict_lost`.
+    fn open(&self, roster: &mut Roster<P>) -> Result<(P, Descriptor)> {
+        let (port, number) = match P::open(roster.spares.pop()) {
+            Err(Errno::EMFILE | Errno::ENFILE) => {
+                self.sweep(roster, u32::MAX);
+                self.exhume(roster);
+                roster.spares.clear();
+                P::open(None)?
+            }
+            opened => opened?,
+        };
+        if !self.is_awaited(roster, number) {
+            return Ok((port, number));
+        }
+        drop(port);
+        let other = self.open(roster);
+        P::close(number);
+        other
     }
 
     /// Takes the new queue in, under its number.
@@ -280,7 +309,7 @@ impl<P: Platform> Registry<P> {
         let mut roster = self.roster.lock();
         let roster = &mut *roster;
         for (at, resident) in (0..).zip(roster.residents.iter_mut()) {
-            if resident.state != State::Vacant && self.recognise(at, resident, number)? {
+            if resident.lives() && self.recognise(at, resident, number)? {
                 roster.graves.retain(|grave| *grave != at);
                 return Ok(self.find(number));
             }
@@ -299,11 +328,11 @@ impl<P: Platform> Registry<P> {
         let mut roster = self.roster.lock();
         for at in 0..roster.residents.len() as u32 {
             let home = self.home(at)?;
-            if home.visit(|queue| queue.port().has_sent(found)) == Some(true) {
+            let sent = |queue: &mut Queue<P>| queue.port().has_sent(found);
+            if lives(&roster.residents, at) && home.visit(sent) == Some(true) {
                 self.ask_after(&mut roster, at);
                 if let Some(number) = numbers_of(&roster.residents, at).first() {
-                    let tenant = roster.residents.get(at as usize)?.tenant;
-                    return Some((Found { home, tenant }, *number));
+                    return Some((self.find(*number)?, *number));
                 }
             }
         }
@@ -447,6 +476,7 @@ impl<P: Platform> Registry<P> {
     fn watches(&self, residents: &[Resident], at: u32, watched: u32) -> bool {
         let numbers = numbers_of(residents, watched);
         at != watched
+            && lives(residents, at)
             && self.home(at).and_then(|home| home.visit(|queue| queue.watches(numbers)))
                 == Some(true)
     }
@@ -462,7 +492,8 @@ impl<P: Platform> Registry<P> {
     ) -> Result<()> {
         let numbers = numbers_of(residents, haunted);
         let home = self.home(haunted).ok_or(Errno::EBADF)?;
-        for at in (from..residents.len() as u32).filter(|at| *at != haunted) {
+        let others = (from..residents.len() as u32).filter(|at| *at != haunted);
+        for at in others.filter(|at| lives(residents, *at)) {
             let own = numbers_of(residents, at);
             let renewed = self.home(at).and_then(|watcher| {
                 watcher.visit(|queue| {
@@ -506,26 +537,63 @@ impl<P: Platform> Registry<P> {
         self.owner.store(sys::process_id(), Ordering::Relaxed);
         self.numbers.for_each(|number, _| self.numbers.set(number, None));
         sys::end_all_closing();
-        let Roster { residents, vacant, graves, spares, hand } = &mut *roster;
+        let Roster { residents, vacant, graves, lost, spares, hand } = &mut *roster;
         *hand = 0;
         graves.clear();
         spares.clear();
         vacant.clear();
-        for (at, resident) in (0..).zip(residents.iter_mut()) {
-            resident.numbers.clear();
-            resident.state = State::Vacant;
+        for resident in residents {
+            resident.state = State::Lost;
+        }
+        *lost = true;
+        self.evict_lost(&mut roster);
+        true
+    }
+
+    /// Gives back the homes of a parent's queues, as far as nobody is in there.
+    /// In some there is a thread that the child does not have; in one there may
+    /// be the child's own, in a call below the signal handler that forked.
+    fn evict_lost(&self, roster: &mut Roster<P>) {
+        if !roster.lost {
+            return;
+        }
+        roster.lost = false;
+        for (at, resident) in (0..).zip(roster.residents.iter_mut()) {
+            if resident.state != State::Lost {
+                continue;
+            }
             if self.home(at).is_some_and(Home::evict) {
+                resident.numbers.clear();
+                resident.state = State::Vacant;
                 // As many as there are homes: room was made with each.
-                vacant.push(at);
+                roster.vacant.push(at);
+            } else {
+                roster.lost = true;
             }
         }
-        true
+    }
+
+    /// Will a call that this thread has not left go on with this number, and
+    /// change what it takes for the parent's queue?
+    fn is_awaited(&self, roster: &Roster<P>, number: Descriptor) -> bool {
+        let lost = |resident: &Resident| resident.state == State::Lost;
+        roster.lost
+            && roster.residents.iter().zip(0..).any(|(resident, at)| {
+                lost(resident)
+                    && resident.numbers.contains(&number)
+                    && self.home(at).is_some_and(Home::is_mine)
+            })
     }
 }
 
 /// The numbers known to refer to the queue of a home.
 fn numbers_of(residents: &[Resident], at: u32) -> &[Descriptor] {
     residents.get(at as usize).map_or(&[], |resident| &resident.numbers)
+}
+
+/// May a home be locked? In a lost one a thread may be that is not there.
+fn lives(residents: &[Resident], at: u32) -> bool {
+    residents.get(at as usize).is_some_and(Resident::lives)
 }
 
 fn is_buried(residents: &[Resident], at: u32) -> bool {

@@ -14,7 +14,8 @@
 //! | `at_fork_in_child` | a call in every forked child |
 //! | `in_forked_child` | what a forked child needs of the platform at once |
 //! | `disown_in_handler`, `disown` | give up a parent's descriptors |
-//! | `holders_until_now` | whose they are |
+//! | `shares_descriptors`, `forget` | unless they are the parent's still: then they stay |
+//! | `holders_until_now`, `Holders` | whose they are |
 //! | `remember` | notes a queue's number, which a forked child gives up |
 //! | `is_kept` | is a number one of these? |
 //! | `Busy` | says that a queue is being made, for those who fork meanwhile |
@@ -39,10 +40,10 @@ pub(crate) use contract::{
     Mounts, Platform, Readiness, Sample, Side, Source, Token, Watched, Watchers,
 };
 pub(crate) use imp::{
-    Busy, Closing, Mutex, Native, PerProcess, RawLock, at_fork_in_child, attach, begin_closing,
-    begin_queue, begin_watch, descriptor_state, disown, disown_in_handler, end_all_closing,
-    end_closing, end_life, end_queue, end_watch, errno, holders_until_now, in_forked_child,
-    is_closed_queue, is_closing, is_kept, is_told, life, next_known, own_descriptors,
-    own_descriptors_if_listed, print, process_id, reclaim, remember, set_errno, thread_id,
-    thread_mark,
+    Busy, Closing, Holders, Mutex, Native, PerProcess, RawLock, at_fork_in_child, attach,
+    begin_closing, begin_queue, begin_watch, descriptor_state, disown, disown_in_handler,
+    end_all_closing, end_closing, end_life, end_queue, end_watch, errno, forget, holders_until_now,
+    in_forked_child, is_closed_queue, is_closing, is_kept, is_mine, is_told, life, next_known,
+    own_descriptors, own_descriptors_if_listed, print, process_id, reclaim, remember, set_errno,
+    shares_descriptors, thread_id, thread_mark,
 };

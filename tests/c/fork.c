@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 extern char **environ;
@@ -952,4 +953,318 @@ TEST(first_thread_ends_while_another_one_waits)
 		pthread_exit(NULL);
 	}
 	wait_child(pid);
+}
+
+/* Fork handlers of the program that run before the library's: in the child they
+ * run in the order in which they were registered, and the library registers its
+ * own at the first kqueue(). */
+
+static void (*early)(void);
+static int early_kq, parents_kq;
+
+static void
+run_early(void)
+{
+	if (early != NULL)
+		early();
+}
+
+static void
+makes_early(void)
+{
+	CHECK(signal(SIGUSR2, SIG_IGN) != SIG_ERR);
+	early_kq = new_queue();
+	USER_ADD(early_kq, 5, EV_CLEAR);
+	CHANGE(early_kq, 1, EVFILT_TIMER, EV_ADD, 0, 100000, NULL);
+	CHANGE(early_kq, SIGUSR2, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+	TRIGGER(early_kq, 5);
+}
+
+static void *
+makes_early_thread(void *arg)
+{
+	makes_early();
+	return arg;
+}
+
+static pthread_t early_thread;
+static bool early_waits;
+
+/* The thread is through before the library's handler runs, or not. */
+static void
+starts_early(void)
+{
+	CHECK_EQ(pthread_create(&early_thread, NULL, makes_early_thread, NULL),
+	    0);
+	if (early_waits)
+		CHECK_EQ(pthread_join(early_thread, NULL), 0);
+}
+
+static void
+asks_early(void)
+{
+	struct kevent k;
+	CHECK_FAILS(kevent(parents_kq, NULL, 0, &k, 1, NULL), EBADF);
+}
+
+static void
+family_handles_early(struct family *f, void (*handler)(void))
+{
+	CHECK_EQ(pthread_atfork(NULL, NULL, run_early), 0);
+	family_start(f);
+	parents_kq = f->kq;
+	early = handler;
+}
+
+static void
+family_end_early(struct family *f)
+{
+	early = NULL;
+	family_end(f);
+}
+
+/* What it made is its own, and nothing of its parent's is left. */
+static void
+has_its_early_queue(const struct family *f)
+{
+	struct kevent k;
+	int own[16], i, count;
+	CHECK_EQ(next_event(early_kq).filter, EVFILT_USER);
+	expect_none(early_kq);
+	CHECK_EQ(raise(SIGUSR2), 0);
+	EXPECT(early_kq, SIGUSR2, EVFILT_SIGNAL, EV_ADD | EV_CLEAR, 0, 1, NULL);
+	CHECK_EQ(raise(SIGUSR2), 0);
+	EXPECT(early_kq, SIGUSR2, EVFILT_SIGNAL, EV_ADD | EV_CLEAR, 0, 1, NULL);
+	if (early_kq != f->kq)
+		CHECK_FAILS(kevent(f->kq, NULL, 0, &k, 1, NULL), EBADF);
+	CHANGE(early_kq, (uintptr_t)f->fds[0], EVFILT_READ, EV_ADD, 0, 0,
+	    NULL);
+	CHECK_EQ(close(early_kq), 0);
+	libkqueue_drain_pending_close();
+	count = private_numbers(own, 16);
+	for (i = 0; i < count && i < 16; i++)
+		fprintf(stderr, "%d is left\n", own[i]);
+	CHECK_EQ(count, 0);
+	makes_queues();
+}
+
+TEST(queue_made_in_an_earlier_fork_handler_is_the_childs_own)
+{
+	struct family f;
+	family_handles_early(&f, makes_early);
+	IN_CHILD_BY(by_fork, has_its_early_queue(&f));
+	family_end_early(&f);
+}
+
+TEST(queue_made_by_a_thread_of_an_earlier_fork_handler_is_the_childs_own)
+{
+	struct family f;
+	int i, rounds = 50;
+	family_handles_early(&f, starts_early);
+	for (i = 0; i < rounds; i++) {
+		early_waits = i % 2 == 0;
+		IN_CHILD_BY(by_fork, {
+			if (!early_waits)
+				CHECK_EQ(pthread_join(early_thread, NULL), 0);
+			has_its_early_queue(&f);
+		});
+	}
+	family_end_early(&f);
+}
+
+TEST(call_by_the_parents_queue_in_an_earlier_fork_handler_is_ebadf)
+{
+	struct family f;
+	family_handles_early(&f, asks_early);
+	IN_CHILD_BY(by_fork, {
+		has_no_queue(f.kq);
+		makes_queues();
+		has_no_queue(f.kq);
+		early = NULL;
+		IN_CHILD_BY(by_fork, makes_queues());
+	});
+	family_end_early(&f);
+}
+
+/* The parent's threads are making queues at the fork. */
+TEST(queues_made_in_earlier_fork_handlers_of_a_busy_parent)
+{
+	struct crowd c;
+	int i, rounds = 200;
+	CHECK_EQ(pthread_atfork(NULL, NULL, run_early), 0);
+	crowd_start(&c, true);
+	early = makes_early;
+	for (i = 0; i < rounds; i++)
+		IN_CHILD_BY(by_fork, {
+			CHECK_EQ(next_event(early_kq).filter, EVFILT_USER);
+			expect_none(early_kq);
+			CHECK_EQ(close(early_kq), 0);
+			libkqueue_drain_pending_close();
+			has_no_more_than(c.fds, 2);
+		});
+	early = NULL;
+	crowd_end(&c);
+}
+
+/* A signal that the parent watches is the child's again, the handler's are not
+ * taken from it. */
+TEST(earlier_fork_handler_leaves_no_hook_of_the_parents)
+{
+	struct family f;
+	family_handles_early(&f, makes_early);
+	IN_CHILD_BY(by_fork, {
+		execl("/bin/sh", "sh", "-c",
+		    "grep -q '^SigIgn:.*[2367abef]..$' /proc/self/status || exit 3",
+		    (char *)NULL);
+		_exit(4);
+	});
+	family_end_early(&f);
+}
+
+/* A child with memory of its own, and its parent's very descriptors. */
+static pid_t
+by_clone_with_files(void)
+{
+	enum { WITH_FILES = 2 };
+	if (syscall(SYS_kcmp, getpid(), getpid(), WITH_FILES, 0, 0) != 0)
+		return -1;
+	return (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL,
+	    NULL, NULL);
+}
+
+static void
+is_no_queue_here(int kq)
+{
+	struct kevent k;
+	CHECK_FAILS(kevent(kq, NULL, 0, &k, 1, NULL), EBADF);
+	CHECK_FAILS(change(kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL),
+	    EBADF);
+	CHECK(fcntl(kq, F_GETFD) >= 0);
+}
+
+static void
+makes_a_queue_beside(const struct family *f)
+{
+	int own = new_queue();
+	CHECK(own != f->kq);
+	USER_ADD(own, 1, EV_CLEAR);
+	CHANGE(own, 1, EVFILT_TIMER, EV_ADD, 0, 100000, NULL);
+	CHANGE(own, (uintptr_t)f->file, EVFILT_VNODE, EV_ADD | EV_CLEAR,
+	    NOTE_EXTEND, 0, NULL);
+	CHANGE(own, SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+	TRIGGER(own, 1);
+	CHECK_EQ(next_event(own).filter, EVFILT_USER);
+	CHECK_EQ(close(own), 0);
+	libkqueue_drain_pending_close();
+}
+
+TEST(child_that_shares_descriptors_closes_none_of_its_parents)
+{
+	struct family f;
+	int count;
+	family_start(&f);
+	count = private_numbers(NULL, 0);
+	IN_CHILD_BY(by_clone_with_files, is_no_queue_here(f.kq));
+	CHECK_EQ(private_numbers(NULL, 0), count);
+	IN_CHILD_BY(by_clone_with_files, {
+		is_no_queue_here(f.kq);
+		makes_a_queue_beside(&f);
+		is_no_queue_here(f.kq);
+	});
+	CHECK_EQ(private_numbers(NULL, 0), count);
+	IN_CHILD_BY(by_clone_with_files, {
+		makes_a_queue_beside(&f);
+		is_no_queue_here(f.kq);
+	});
+	CHECK_EQ(private_numbers(NULL, 0), count);
+	family_end(&f);
+}
+
+/* A signal handler forks in the middle of a call. The child makes a queue there,
+ * which could have the parent's number, and comes back into the call. */
+
+static struct {
+	pid_t child;
+	bool here;
+	int own;
+} below;
+
+static void
+forks_below(int signal)
+{
+	int error = errno;
+	(void)signal;
+	if (below.child != 0)
+		return;
+	below.child = fork();
+	if (below.child == 0) {
+		below.here = true;
+		below.own = kqueue();
+	}
+	errno = error;
+}
+
+/* The child's queue is whole, whatever the call was about. (If it was only about
+ * to begin, its changes are the child's.) */
+static void
+has_a_whole_queue(void)
+{
+	struct kevent k;
+	CHECK(below.own >= 0);
+	CHECK(kevent(below.own, NULL, 0, &k, 1, &no_wait) >= 0);
+	USER_ADD(below.own, 7, EV_CLEAR);
+	TRIGGER(below.own, 7);
+	do
+		k = next_event(below.own);
+	while (k.filter != EVFILT_USER || k.ident != 7);
+	CHANGE(below.own, 2, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, 1, NULL);
+	do
+		k = next_event(below.own);
+	while (k.filter != EVFILT_TIMER || k.ident != 2);
+	CHECK_EQ(close(below.own), 0);
+}
+
+TEST(queue_made_by_a_handler_below_the_call_of_a_parent_is_whole)
+{
+	const struct itimerval off = {{0, 0}, {0, 0}};
+	struct sigaction action;
+	int round, rounds = 500, fds[2], kq = new_queue();
+	NOT_UNDER_VALGRIND("it runs handlers between system calls alone");
+	NOT_UNDER_THREAD_CHECKER("it runs handlers when it likes");
+	memset(&action, 0, sizeof action);
+	action.sa_handler = forks_below;
+	CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
+	unix_pair(fds);
+	put(fds[1], 1);
+	for (round = 0; round < rounds; round++) {
+		struct itimerval soon = {{0, 0}, {0, 20 + round * 37 % 150}};
+		struct kevent in[6], out[6];
+		/* The first call makes all that is made, without a handler. */
+		below.child = 0;
+		if (round > 0)
+			CHECK_EQ(setitimer(ITIMER_REAL, &soon, NULL), 0);
+		do {
+			in[0] = kev((uintptr_t)fds[0], EVFILT_READ,
+			    EV_ADD | EV_CLEAR, 0, 0, NULL);
+			in[1] = kev((uintptr_t)fds[0], EVFILT_WRITE,
+			    EV_ADD | EV_CLEAR, 0, 0, NULL);
+			in[2] = kev(1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0,
+			    NULL);
+			in[3] = kev(1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+			in[4] = kev(1, EVFILT_TIMER, EV_ADD, 0, 100000, NULL);
+			in[5] = kev((uintptr_t)fds[0], EVFILT_WRITE, EV_DELETE,
+			    0, 0, NULL);
+			(void)kevent(kq, in, 6, out, 6, &no_wait);
+		} while (round > 0 && below.child == 0 && !below.here);
+		if (below.here) {
+			CHECK_EQ(setitimer(ITIMER_REAL, &off, NULL), 0);
+			has_a_whole_queue();
+			_exit(0);
+		}
+		CHECK_EQ(setitimer(ITIMER_REAL, &off, NULL), 0);
+		if (round > 0)
+			wait_child(below.child);
+	}
+	close_pair(fds);
+	CHECK_EQ(close(kq), 0);
 }

@@ -1595,3 +1595,139 @@ TEST(each_queue_has_a_lock_of_its_own)
 	CHECK_EQ(close(kq), 0);
 	CHECK_EQ(close(held), 0);
 }
+
+/* Small stacks */
+
+/* What the library takes of a stack is less than this, in a debug build too: the
+ * least that a thread can have, which is enough for a release build, and as much
+ * again. */
+static size_t
+small_stack(void)
+{
+	long least = sysconf(_SC_THREAD_STACK_MIN);
+	if (least < 16384)
+		least = 16384;
+	return (size_t)least + 16384;
+}
+
+static void *
+on_a_small_stack(void *(*run)(void *), void *arg)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	void *result;
+	NOT_UNDER_VALGRIND("it has its own idea of a stack");
+	NOT_UNDER_THREAD_CHECKER("its frames are larger");
+	CHECK_EQ(pthread_attr_init(&attr), 0);
+	CHECK_EQ(pthread_attr_setstacksize(&attr, small_stack()), 0);
+	CHECK_EQ(pthread_create(&thread, &attr, run, arg), 0);
+	CHECK_EQ(pthread_attr_destroy(&attr), 0);
+	CHECK_EQ(pthread_join(thread, &result), 0);
+	return result;
+}
+
+static void *
+makes_a_queue(void *arg)
+{
+	int kq = kqueue();
+	CHECK(kq >= 0);
+	CHECK_EQ(close(kq), 0);
+	return arg;
+}
+
+static void *
+makes_each_filter_work(void *arg)
+{
+	static const short filters[] = {EVFILT_READ, EVFILT_WRITE,
+	    EVFILT_EXCEPT};
+	struct timespec short_wait = {0, 100000};
+	int kq, sv[2], copy, file, i, n;
+	struct kevent k;
+	pid_t child;
+	kq = kqueue();
+	CHECK(kq >= 0);
+	unix_pair(sv);
+	for (i = 0; i < 3; i++)
+		CHANGE(kq, (uintptr_t)sv[0], filters[i], EV_ADD,
+		    filters[i] == EVFILT_EXCEPT ? NOTE_OOB : 0, 0, NULL);
+	CHANGE(kq, 1, EVFILT_TIMER, EV_ADD, 0, 1, NULL);
+	CHECK(signal(SIGUSR1, SIG_IGN) != SIG_ERR);
+	CHANGE(kq, SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+	CHANGE(kq, 0, EVFILT_FS, EV_ADD, 0, 0, NULL);
+	CHANGE(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+	child = fork();
+	CHECK(child >= 0);
+	if (child == 0) {
+		CHECK_FAILS(kevent(kq, NULL, 0, &k, 1, NULL), EBADF);
+		CHECK_EQ(close(kqueue()), 0);
+		_exit(0);
+	}
+	CHANGE(kq, (uintptr_t)child, EVFILT_PROC, EV_ADD, NOTE_EXIT, 0, NULL);
+	/* It may be refused. */
+	(void)change(kq, (uintptr_t)getppid(), EVFILT_PROC, EV_ADD, NOTE_TRACK,
+	    0, NULL);
+	file = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (file >= 0) {
+		CHANGE(kq, (uintptr_t)file, EVFILT_VNODE, EV_ADD | EV_CLEAR,
+		    NOTE_WRITE | NOTE_EXTEND, 0, NULL);
+		CHECK_EQ(write(file, "x", 1), 1);
+	}
+	CHECK_EQ(raise(SIGUSR1), 0);
+	CHANGE(kq, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+	put(sv[1], 1);
+	wait_child(child);
+	for (i = 0; i < 50; i++) {
+		struct kevent some[16];
+		n = kevent(kq, NULL, 0, some, 16, &short_wait);
+		CHECK(n >= 0);
+	}
+	/* A file that lives on without its number: the sets are made anew. */
+	copy = dup(sv[0]);
+	CHECK(copy >= 0);
+	CHECK_EQ(close(sv[0]), 0);
+	for (i = 0; i < 50; i++)
+		CHECK(kevent(kq, NULL, 0, &k, 1, &short_wait) >= 0);
+	CHECK_EQ(close(copy), 0);
+	CHECK_EQ(close(sv[1]), 0);
+	if (file >= 0)
+		CHECK_EQ(close(file), 0);
+	CHECK_EQ(close(kq), 0);
+	libkqueue_drain_pending_close();
+	return arg;
+}
+
+TEST(first_queue_is_made_on_a_small_stack)
+{
+	on_a_small_stack(makes_a_queue, NULL);
+	on_a_small_stack(makes_a_queue, NULL);
+}
+
+TEST(later_queue_is_made_on_a_small_stack)
+{
+	CHECK_EQ(close(new_queue()), 0);
+	on_a_small_stack(makes_a_queue, NULL);
+}
+
+TEST(each_filter_works_on_a_small_stack)
+{
+	on_a_small_stack(makes_each_filter_work, NULL);
+}
+
+/* The dynamic loader */
+
+TEST(calls_leave_the_message_of_a_failed_dlopen)
+{
+	struct timespec short_wait = {0, 300000};
+	struct kevent k;
+	const char *said;
+	int kq;
+	CHECK(dlerror() == NULL);
+	CHECK(dlopen("/nonexistent/library.so", RTLD_NOW) == NULL);
+	kq = new_queue();
+	CHECK_EQ(kevent(kq, NULL, 0, &k, 1, &short_wait), 0);
+	said = dlerror();
+	CHECK(said != NULL);
+	CHECK(strstr(said, "/nonexistent/library.so") != NULL);
+	CHECK(dlerror() == NULL);
+	CHECK_EQ(close(kq), 0);
+}

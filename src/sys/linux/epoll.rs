@@ -10,10 +10,11 @@
 
 use super::descriptor::Private;
 use super::kept::{self, Mark};
+use super::loader;
 use super::syscall::{self, check, shut};
 use crate::clock::{Moment, Patience, Span};
 use crate::errno::{Errno, Result};
-use crate::sync::{AtomicBool, AtomicPtr, Ordering};
+use crate::sync::{AtomicBool, Ordering};
 use crate::sys::contract::{Arm, Cancel, Descriptor, Readiness, Side, Token};
 use core::mem::MaybeUninit;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
@@ -335,19 +336,10 @@ static NO_EXACT_WAIT: AtomicBool = AtomicBool::new(cfg!(kqueue_no_epoll_pwait2))
 /// The C library's epoll_pwait2(), where it has one (glibc since 2.35).
 #[inline]
 fn exact_wait() -> Option<ExactWait> {
-    static FOUND: AtomicPtr<libc::c_void> = AtomicPtr::new(UNKNOWN);
-    const UNKNOWN: *mut libc::c_void = core::ptr::without_provenance_mut(1);
-    let mut found = FOUND.load(Ordering::Relaxed);
-    if found == UNKNOWN {
-        // SAFETY: a name that ends in NUL.
-        found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"epoll_pwait2".as_ptr()) };
-        FOUND.store(found, Ordering::Relaxed);
-    }
-    if found.is_null() {
-        return None;
-    }
-    // SAFETY: the C library's function of that name has this type.
-    Some(unsafe { core::mem::transmute::<*mut libc::c_void, ExactWait>(found) })
+    let found = loader::EPOLL_PWAIT2.address();
+    // SAFETY: null, or the C library's function of that name, which has this
+    // type.
+    unsafe { core::mem::transmute::<*mut libc::c_void, Option<ExactWait>>(found) }
 }
 
 /// The events that a wait brought, read one by one.

@@ -1,7 +1,7 @@
 //! What runs around a fork() of the C library's.
 
-use super::kept::{self, Mark};
-use super::proc::list_own;
+use super::kept::{self, Holders, Mark};
+use super::proc::{list_numbers, list_own};
 use super::syscall::shut;
 use crate::errno::{Errno, Result};
 
@@ -22,16 +22,33 @@ fn call(handler: extern "C" fn()) -> unsafe extern "C" fn() {
 }
 
 /// In a forked child, in the handler: closes everything that the parent keeps,
-/// and its queues. Async-signal-safe.
-pub(crate) fn disown_in_handler() {
-    if kept::disown_all() {
+/// and its queues. `None`: the child has made a call before, in a handler that
+/// runs before ours, which closed what was written down; what is there by now is
+/// its own. Async-signal-safe.
+pub(crate) fn disown_in_handler(parents: Option<Holders>) {
+    if let Some(parents) = parents {
+        kept::disown(parents, true);
+    }
+    if kept::was_quiet() || !is_alone() {
         return;
+    }
+    kept::nobody_is_busy();
+    if parents.is_some() {
+        kept::disown_all();
     }
     // If the list cannot be had, what another thread was making stays open
     // until exec.
     let _ = list_own(&mut |number| {
-        if kept::bears(number, Mark::Private) || kept::bears(number, Mark::Queue) {
+        let is_left = kept::bears(number, Mark::Private) || kept::bears(number, Mark::Queue);
+        if is_left && !kept::is_written_down(number) {
             shut(number);
         }
     });
+}
+
+/// Has the process one thread? (A fork handler may have started another.)
+/// Async-signal-safe.
+fn is_alone() -> bool {
+    let mut threads = 0;
+    list_numbers(c"/proc/self/task", &mut |_| threads += 1).is_ok() && threads == 1
 }

@@ -57,6 +57,11 @@
 //!   If `BEGUN` is the same in the child, nobody has begun since, up to when it
 //!   was copied, which is after the descriptors. If it is not, or what is noted
 //!   is another thread's, the child goes by the marks.
+//! - So it does if a fork handler that ran before ours made something. Then what
+//!   is written down is the child's own, whose first call disowned all else. But
+//!   a thread that such a handler started may be just making a file, which bears
+//!   the mark and is not written down. So a child with more than one thread does
+//!   not go by the marks.
 
 use super::futex;
 use super::syscall::{self, shut};
@@ -261,15 +266,29 @@ pub(super) extern "C" fn before_fork() {
     QUIET.store(if begun == done { quiet(begun) } else { 0 }, Ordering::SeqCst);
 }
 
-/// In a forked child, in the handler: closes everything that the parent has
-/// written down, and its queues. `false`: the parent may have been making more,
-/// and that is known by its mark alone. Async-signal-safe: the child has one
-/// thread, and all that is in the table is the parent's.
-pub(super) fn disown_all() -> bool {
-    let begun = BEGUN.load(Ordering::SeqCst);
-    DONE.store(begun, Ordering::SeqCst);
-    disown_below(u64::MAX, true);
-    QUIET.load(Ordering::SeqCst) == quiet(begun)
+/// In a forked child: was nobody making anything, from before the fork on, up to
+/// now? If not, there may be what is known by its mark alone; or the child has
+/// begun to make something itself. Async-signal-safe.
+pub(super) fn was_quiet() -> bool {
+    QUIET.load(Ordering::SeqCst) == quiet(BEGUN.load(Ordering::SeqCst))
+}
+
+/// In a forked child that has one thread, which makes nothing: nor does anybody
+/// else. Async-signal-safe.
+pub(super) fn nobody_is_busy() {
+    DONE.store(BEGUN.load(Ordering::SeqCst), Ordering::SeqCst);
+}
+
+/// In a forked child that has one thread, and nothing of its own: closes all
+/// that is written down, and its queues. A thread of its parent may have written
+/// down what has a later serial than was copied. Async-signal-safe.
+pub(super) fn disown_all() {
+    disown(Holders(u64::MAX), true);
+}
+
+/// Is anything written down for this number? Async-signal-safe.
+pub(super) fn is_written_down(number: Descriptor) -> bool {
+    word(number).is_some_and(|word| word.load(Ordering::Relaxed) != 0)
 }
 
 /// Those who keep numbers at one moment, and those before them.
@@ -283,20 +302,28 @@ pub(crate) fn holders_until_now() -> Holders {
     Holders(SERIAL.load(Ordering::Acquire))
 }
 
-/// In a child whose fork ran no handler: closes what they keep, and their
-/// `queues`. Others may make their own meanwhile.
+/// In a child, at its first call or in the handler: closes what they keep, and
+/// their `queues`. Others may make their own meanwhile. Async-signal-safe.
 pub(crate) fn disown(holders: Holders, queues: bool) {
-    disown_below(holders.0, queues);
+    disown_below(holders.0, |number| {
+        bears(number, Mark::Private) || queues && bears(number, Mark::Queue)
+    });
 }
 
-fn disown_below(first: u64, queues: bool) {
+/// In a child that shares its parent's descriptors: they are not kept here, and
+/// stay. Async-signal-safe.
+pub(crate) fn forget(holders: Holders) {
+    disown_below(holders.0, |_| false);
+}
+
+fn disown_below(first: u64, is_left: impl Fn(Descriptor) -> bool) {
     for_each(|number, word| {
         let seen = word.load(Ordering::Relaxed);
         if seen == 0 || seen >> 1 >= first {
             return;
         }
         // Asked before the word is taken, and not after: see above.
-        let is_left = bears(number, Mark::Private) || queues && bears(number, Mark::Queue);
+        let is_left = is_left(number);
         let taken = word.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if taken && is_left {
             shut(number);

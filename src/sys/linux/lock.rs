@@ -53,6 +53,12 @@ pub(crate) fn thread_mark() -> u32 {
     futex::mark()
 }
 
+/// Has the calling thread locked it, in a call that it has not left?
+pub(crate) fn is_mine<T>(mutex: &Mutex<T>) -> bool {
+    // SAFETY: the raw lock is only asked.
+    unsafe { mutex.raw() }.0.is_mine()
+}
+
 /// Gives back a lock that the calling thread has taken in a call that it is
 /// leaving for good, by cancellation or by longjmp: what it was doing there will
 /// never be done. `false`: it has not.

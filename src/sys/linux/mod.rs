@@ -29,6 +29,7 @@
 //! | `futex` | sleeping on a word |
 //! | `preload` | what close() asks and tells, by way of the preload library |
 //! | `preload_table` | what that is given, compiled into both |
+//! | `loader` | what the loader is asked for, when the library is loaded |
 //! | `syscall` | system calls; below all else |
 
 mod descriptor;
@@ -42,6 +43,7 @@ mod in_files;
 mod kept;
 mod knocker;
 mod leaving;
+mod loader;
 mod lock;
 mod lock_word;
 mod mounts;
@@ -65,14 +67,14 @@ mod words;
 
 pub(crate) use descriptor::descriptor_state;
 pub(crate) use forking::{at_fork_in_child, disown_in_handler};
-pub(crate) use kept::{Busy, disown, holders_until_now, is_kept, remember};
-pub(crate) use lock::{Mutex, RawLock, reclaim, thread_mark};
+pub(crate) use kept::{Busy, Holders, disown, forget, holders_until_now, is_kept, remember};
+pub(crate) use lock::{Mutex, RawLock, is_mine, reclaim, thread_mark};
 pub(crate) use objects::Native;
 pub(crate) use per_process::PerProcess;
 pub(crate) use preload::{Closing, attach};
 pub(crate) use proc::{own_descriptors, own_descriptors_if_listed};
 pub(crate) use signals::{in_forked_child, process_id};
-pub(crate) use syscall::{errno, print, set_errno, thread_id};
+pub(crate) use syscall::{errno, print, set_errno, shares_descriptors, thread_id};
 pub(crate) use words::{
     begin_closing, begin_queue, begin_watch, end_all_closing, end_closing, end_life, end_queue,
     end_watch, is_closed_queue, is_closing, is_told, life, next_known,

@@ -2,11 +2,13 @@
 //!
 //! It stands before the C library's close() and its like, and asks us about
 //! each number that goes: see [`words`]. This library announces itself to it,
-//! and not the other way round: at the first kqueue() of a process it looks for
-//! one symbol and, if that is there, calls it with a table of functions. So the
-//! archive and a library that dlopen() brought are served as well as one that
-//! the program is linked to, and without the preload library nothing is paid.
+//! and not the other way round: when it is loaded it looks for one symbol (see
+//! [`loader`]), and at the first kqueue() of a process, if that is there, calls
+//! it with a table of functions. So the archive and a library that dlopen()
+//! brought are served as well as one that the program is linked to, and without
+//! the preload library nothing is paid.
 
+use super::loader;
 use super::preload_table::Table;
 use super::signals;
 use super::words::{self, KNOWN, NUMBERS};
@@ -30,11 +32,10 @@ pub(crate) struct Closing {
 
 type Attach = unsafe extern "C" fn(*const Table) -> *mut c_void;
 
-/// Looks for the preload library, and introduces the two if it is there.
+/// Introduces the two libraries to each other, if the preload library is there.
 pub(crate) fn attach(core: Closing) {
     static TABLE: OnceLock<Table> = OnceLock::new();
-    // SAFETY: a name that ends in NUL.
-    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"libkqueue_preload_attach".as_ptr()) };
+    let found = loader::PRELOAD_ATTACH.address();
     if found.is_null() {
         return;
     }

@@ -229,6 +229,19 @@ pub(super) unsafe fn unmap<T>(made: *mut T, count: usize) {
     unsafe { libc::munmap(made.cast(), count * size_of::<T>()) };
 }
 
+/// Does another process have the same table of descriptors as this one? `false`
+/// also where that cannot be told: few have, and few kernels do not tell.
+/// Async-signal-safe.
+pub(crate) fn shares_descriptors(with: i32) -> bool {
+    const KCMP_FILES: libc::c_int = 2;
+    // SAFETY: no arguments, cannot fail.
+    let process = unsafe { libc::getpid() };
+    // The same number: it is from another pid namespace, and means nothing here.
+    // SAFETY: integers. Nothing is changed.
+    process != with
+        && unsafe { libc::syscall(libc::SYS_kcmp, process, with, KCMP_FILES, 0usize, 0usize) } == 0
+}
+
 /// The kernel's number for the calling thread.
 pub(crate) fn thread_id() -> i32 {
     // SAFETY: no arguments, cannot fail.

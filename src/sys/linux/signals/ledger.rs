@@ -245,9 +245,15 @@ pub(super) fn unhook(signal: i32) {
 /// In a forked child, before fork() returns there: it has no queues, and may
 /// exec a program that must find what the application wanted.
 ///
-/// Async-signal-safe. No lock is taken: the child has one thread. Whatever the
-/// parent's threads were about at the fork, a hook that is over a signal here
-/// was written down before it was set.
+/// Async-signal-safe. No lock of the parent's is taken. Whatever its threads were
+/// about at the fork, a hook that is over a signal here was written down before
+/// it was set.
+///
+/// A fork handler that ran before ours, or a thread that one has started, may
+/// watch signals already: what is counted here then is the child's own, and its
+/// ledger's lock is one that nobody has who is not there.
 pub(super) fn in_forked_child() {
-    each(HOOKED.load(Ordering::Acquire)).for_each(unhook);
+    let unhook_but =
+        |counted: u64| each(HOOKED.load(Ordering::Acquire) & !counted).for_each(unhook);
+    with_lock(|| unhook_but(COUNTED.load(Ordering::Acquire))).unwrap_or_else(|| unhook_but(0));
 }

@@ -47,7 +47,7 @@ use super::futex;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::sys::Descriptor;
 use crate::{Model, check, spawn};
-use kept::{Busy, Mark};
+use kept::{Busy, Holders, Mark};
 use loom::sync::Arc;
 use syscall::{FILES, Files};
 
@@ -57,8 +57,28 @@ pub(crate) fn models() -> Vec<Model> {
         ("kept::the_later_holder_keeps_the_number", the_later_holder),
         ("kept::a_child_finds_all_that_is_marked", a_child_finds_all),
         ("kept::a_child_of_one_of_two_forks_finds_all_that_is_marked", of_two_forks),
+        ("kept::a_child_keeps_what_an_earlier_handler_made", an_earlier_handler),
         ("kept::a_child_closes_what_its_parent_had_and_nothing_else", a_child_closes),
     ]
+}
+
+/// In a child that is alone.
+fn disown_in_handler(parents: Option<Holders>) {
+    if let Some(parents) = parents {
+        kept::disown(parents, true);
+    }
+    if kept::was_quiet() {
+        return;
+    }
+    kept::nobody_is_busy();
+    if parents.is_some() {
+        kept::disown_all();
+    }
+    for number in (0..4).filter(|number| kept::bears(*number, Mark::Private)) {
+        if !kept::is_written_down(number) {
+            syscall::shut(number);
+        }
+    }
 }
 
 /// A number that the library keeps.
@@ -120,6 +140,7 @@ fn the_later_holder() {
 struct Child {
     files: Files,
     words: [u64; 4],
+    serial: u64,
     begun: u64,
     done: u64,
     quiet: u64,
@@ -139,6 +160,7 @@ impl Child {
         Child {
             files: *FILES.lock().unwrap(),
             words: std::array::from_fn(|number| words[number].load(Ordering::Relaxed)),
+            serial: kept::SERIAL.load(Ordering::Relaxed),
             quiet: kept::QUIET.load(Ordering::Relaxed),
             begun: kept::BEGUN.load(Ordering::Relaxed),
             done: kept::DONE.load(Ordering::Relaxed),
@@ -148,20 +170,21 @@ impl Child {
     /// The parent's threads are through. From now on this is the child, and the
     /// handler runs: no file that bears a mark is left.
     fn handle(self, words: &[AtomicU64; 4]) {
+        self.begin(words);
+        disown_in_handler(Some(kept::holders_until_now()));
+        let files = *FILES.lock().unwrap();
+        assert!(files.iter().all(|file| file.is_none_or(|signal| signal == 0)), "{files:?}");
+    }
+
+    fn begin(self, words: &[AtomicU64; 4]) {
         *FILES.lock().unwrap() = self.files;
         for (word, value) in words.iter().zip(self.words) {
             word.store(value, Ordering::Relaxed);
         }
+        kept::SERIAL.store(self.serial, Ordering::Relaxed);
         kept::QUIET.store(self.quiet, Ordering::Relaxed);
         kept::BEGUN.store(self.begun, Ordering::Relaxed);
         kept::DONE.store(self.done, Ordering::Relaxed);
-        if !kept::disown_all() {
-            for number in (0..4).filter(|number| kept::bears(*number, Mark::Private)) {
-                syscall::shut(number);
-            }
-        }
-        let files = *FILES.lock().unwrap();
-        assert!(files.iter().all(|file| file.is_none_or(|signal| signal == 0)), "{files:?}");
     }
 }
 
@@ -193,6 +216,24 @@ fn of_two_forks() {
         maker.join().unwrap();
         forker.join().unwrap();
         child.handle(words);
+    });
+}
+
+/// A handler that runs before ours makes something.
+fn an_earlier_handler() {
+    check(4, || {
+        Private::new();
+        let words = words();
+        let other = spawn(|| {
+            Private::new();
+        });
+        let child = Child::of(words);
+        other.join().unwrap();
+        child.begin(words);
+        kept::disown(kept::holders_until_now(), true);
+        let mine = Private::new();
+        disown_in_handler(None);
+        assert!(mine.is_ours());
     });
 }
 
