@@ -6,6 +6,8 @@
 #include "signals.h"
 
 #include <spawn.h>
+#include <sys/stat.h>
+#include <sys/time.h>
 
 /* sigset() and its like are old, and there. */
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
@@ -289,7 +291,7 @@ TEST(system_holds_the_signals_of_the_terminal)
 	CHECK_EQ(hits, 0);
 	send_me(SIGINT);
 	CHECK_EQ(hits, 1);
-	/* What is ignored meanwhile counts, but while it was being spawned. */
+	/* What is ignored meanwhile counts, if the spawn was over by then. */
 	k = next_event(kq);
 	CHECK_EQ(k.ident, SIGINT);
 	CHECK(k.data == 1 || k.data == 2);
@@ -357,8 +359,175 @@ TEST(an_exec_that_fails_leaves_the_signals_watched)
 	/* One with a list is found out by the next wait. */
 	kq = watch_what_is_ignored();
 	CHECK_FAILS(execl("/nowhere", "x", (char *)NULL), ENOENT);
+	CHECK(kernel_handler_of(SIGUSR1) == SIG_IGN);
+	send_me(SIGUSR1);
 	EXPECT_QUIET(kq);
 	end_watch(kq);
+}
+
+/* The C library's functions, which the kernel makes forget what is pending. */
+
+static char *true_argv[] = {(char *)"true", NULL};
+
+static void
+run_by(int which)
+{
+	FILE *f;
+	pid_t pid;
+	switch (which) {
+	case 0:
+		CHECK_EQ(posix_spawnp(&pid, "true", NULL, NULL, true_argv,
+		    environ), 0);
+		expect_exit(pid, 0);
+		break;
+	case 1:
+		CHECK((f = popen("exit 0", "r")) != NULL);
+		CHECK_EQ(pclose(f), 0);
+		break;
+	case 2: CHECK_EQ(system("exit 0"), 0); break;
+	case 3: CHECK_FAILS(execv("/nowhere", true_argv), ENOENT); break;
+	case 4: CHECK_FAILS(execl("/nowhere", "x", (char *)NULL), ENOENT); break;
+	}
+}
+
+TEST(what_is_pending_when_a_program_is_run_is_counted)
+{
+	int kq = open_queue(), which, i, queued = SIGRTMIN + 3;
+	NEEDS_PRELOAD();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
+	handle(SIGUSR1, SIG_IGN, 0);
+	handle(queued, SIG_IGN, 0);
+	block(SIGUSR1);
+	block(queued);
+	SIG_ADD(kq, SIGUSR1, 0);
+	SIG_ADD(kq, queued, 0);
+	for (which = 0; which < 5; which++) {
+		send_me(SIGUSR1);
+		CHECK_EQ(pthread_kill(pthread_self(), SIGUSR1), 0);
+		for (i = 0; i < 5; i++)
+			send_me(queued);
+		run_by(which);
+		EXPECT_SIG(kq, SIGUSR1, 2);
+		EXPECT_ONLY(kq, queued, 5);
+	}
+	/* One that a child of vfork() has is its own. */
+	if (vfork() == 0) {
+		kill(getpid(), SIGUSR1);
+		execv("/nowhere", true_argv);
+		_exit(0);
+	}
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+}
+
+struct blocker {
+	pthread_t thread;
+	int kq;
+	atomic_bool blocks, may_look;
+};
+
+static void *
+blocker_main(void *arg)
+{
+	struct blocker *b = arg;
+	block(SIGUSR1);
+	atomic_store(&b->blocks, true);
+	WAIT_FOR(atomic_load(&b->may_look));
+	EXPECT_QUIET(b->kq);
+	return NULL;
+}
+
+static char fifo[256];
+
+static void *
+slow_spawn_main(void *arg)
+{
+	posix_spawn_file_actions_t actions;
+	pid_t pid;
+	CHECK_EQ(posix_spawn_file_actions_init(&actions), 0);
+	/* It opens when somebody reads. */
+	CHECK_EQ(posix_spawn_file_actions_addopen(&actions, 1, fifo, O_WRONLY,
+	    0), 0);
+	CHECK_EQ(posix_spawnp(&pid, "true", &actions, NULL, true_argv, environ),
+	    0);
+	expect_exit(pid, 0);
+	CHECK_EQ(posix_spawn_file_actions_destroy(&actions), 0);
+	return arg;
+}
+
+TEST(what_comes_while_a_program_is_being_spawned_is_not_counted)
+{
+	char dir[] = "/tmp/kqueue-test-XXXXXX";
+	struct blocker b = {.kq = open_queue()};
+	pthread_t thread;
+	int fd;
+	NEEDS_PRELOAD();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
+	CHECK(mkdtemp(dir) != NULL);
+	snprintf(fifo, sizeof fifo, "%s/fifo", dir);
+	CHECK_EQ(mkfifo(fifo, 0600), 0);
+	handle(SIGUSR1, SIG_IGN, 0);
+	SIG_ADD(b.kq, SIGUSR1, 0);
+	CHECK_EQ(pthread_create(&thread, NULL, slow_spawn_main, NULL), 0);
+	WAIT_FOR(kernel_handler_of(SIGUSR1) == SIG_IGN);
+	send_me(SIGUSR1);
+	EXPECT_QUIET(b.kq);
+	CHECK((fd = open(fifo, O_RDONLY | O_CLOEXEC)) >= 0);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	EXPECT_QUIET(b.kq);
+	send_me(SIGUSR1);
+	EXPECT_ONLY(b.kq, SIGUSR1, 1);
+	/* What waited for another thread alone is gone, too. */
+	CHECK_EQ(pthread_create(&b.thread, NULL, blocker_main, &b), 0);
+	WAIT_FOR(atomic_load(&b.blocks));
+	CHECK_EQ(pthread_kill(b.thread, SIGUSR1), 0);
+	run_by(0);
+	atomic_store(&b.may_look, true);
+	CHECK_EQ(pthread_join(b.thread, NULL), 0);
+	CHECK_EQ(close(fd), 0);
+	CHECK_EQ(unlink(fifo), 0);
+	CHECK_EQ(rmdir(dir), 0);
+	CHECK_EQ(close(b.kq), 0);
+}
+
+static atomic_int spawned;
+
+static void
+spawn_in_handler(int sig)
+{
+	int before = errno;
+	pid_t pid;
+	(void)sig;
+	if (posix_spawn(&pid, "/nowhere", NULL, NULL, true_argv, environ) == 0)
+		waitpid(pid, NULL, 0);
+	atomic_fetch_add(&spawned, 1);
+	errno = before;
+}
+
+/* On top of whatever the library is about. */
+TEST(a_handler_may_spawn_while_a_watch_begins_or_ends)
+{
+	unsigned i;
+	int kq = open_queue(), was;
+	NEEDS_PRELOAD();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
+	handle(SIGUSR1, SIG_IGN, 0);
+	handle(SIGALRM, spawn_in_handler, SA_RESTART);
+	for (i = 0; i < 500; i++) {
+		struct itimerval soon = {{0, 0}, {0, 1 + i * 7 % 100}};
+		was = atomic_load(&spawned);
+		CHECK_EQ(setitimer(ITIMER_REAL, &soon, NULL), 0);
+		while (atomic_load(&spawned) == was) {
+			SIG_ADD(kq, SIGUSR1, 0);
+			SIG_CHANGE(kq, SIGUSR1, EV_DELETE);
+		}
+	}
+	SIG_ADD(kq, SIGUSR1, 0);
+	send_me(SIGUSR1);
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	CHECK(!is_blocked(SIGUSR1));
+	CHECK(!is_blocked(SIGALRM));
+	CHECK_EQ(close(kq), 0);
 }
 
 struct spawner {
