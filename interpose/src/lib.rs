@@ -13,6 +13,8 @@
 //! |---|---|
 //! | `table` | nothing: what the library has attached |
 //! | `real` | nothing: finding the C library's own |
+//! | `going` | nothing: what is said around a close |
+//! | `leaving` | nothing: what glibc tells of threads that leave |
 //! | `close` | close, close_range, closefrom, dup2, dup3 |
 //! | `stream` | fclose, freopen, pclose, closedir |
 //! | `signal` | sigaction, signal and what else sets a disposition |
@@ -24,6 +26,9 @@
 
 pub mod close;
 pub mod exec;
+mod going;
+#[path = "../../src/sys/linux/leaving.rs"]
+mod leaving;
 mod real;
 pub mod signal;
 pub mod stream;
