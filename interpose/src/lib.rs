@@ -18,7 +18,8 @@
 //! | `close` | close, close_range, closefrom, dup2, dup3 |
 //! | `stream` | fclose, freopen, pclose, closedir |
 //! | `signal` | sigaction, signal and what else sets a disposition |
-//! | `exec` | the exec family, posix_spawn, popen, system |
+//! | `exec` | the exec family, posix_spawn, popen |
+//! | `system` | system |
 //!
 //! What is async-signal-safe in the C library is so here, and leaves errno
 //! alone when it succeeds. All that is done in a child that vfork() made is
@@ -32,6 +33,7 @@ mod leaving;
 mod real;
 pub mod signal;
 pub mod stream;
+pub mod system;
 pub mod table;
 
 use core::ffi::c_int;

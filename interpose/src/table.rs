@@ -68,6 +68,11 @@ fn tables() -> impl Iterator<Item = &'static Table> {
     })
 }
 
+/// Has any library attached itself?
+pub(crate) fn is_any() -> bool {
+    tables().next().is_some()
+}
+
 impl Table {
     /// Must the library be told of this number?
     #[inline]
@@ -188,10 +193,5 @@ impl Left {
             }
         }
         set_errno(before);
-    }
-
-    /// Is there anything to be taken back?
-    pub(crate) fn is_nothing(self) -> bool {
-        self.0 == [0; PLACES]
     }
 }
