@@ -27,18 +27,23 @@ struct Going {
 /// Async-signal-safe, if `go` is; errno is as `go` leaves it.
 pub(crate) fn tell_around(number: c_int, deed: Deed, go: impl FnOnce(Fate) -> c_int) -> c_int {
     let mut going = Going { number, was: -1 };
-    let done = unless_left(&mut going, Going::end, |going| {
+    unless_left(&mut going, Going::end, |going| {
         // SAFETY: room for an integer. It fails for no state that there is.
         unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut going.was) };
-        go(table::tell(number, deed))
-    });
-    going.end();
-    done
+        let done = go(table::tell(number, deed));
+        going.end();
+        done
+    })
 }
 
 impl Going {
+    /// Once more, if it is left here itself.
     fn end(&mut self) {
-        table::told(self.number);
+        if self.number >= 0 {
+            table::told(self.number);
+            // It may be another thread's to close by now.
+            self.number = -1;
+        }
         if self.was >= 0 {
             // SAFETY: the state that was; the old one is not asked for.
             unsafe { pthread_setcancelstate(self.was, core::ptr::null_mut()) };
