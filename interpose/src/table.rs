@@ -14,7 +14,7 @@ pub use layout::Table;
 
 /// One library as a rule; more where plugins bring an archive each. Those that
 /// find no place do without.
-const PLACES: usize = 4;
+const PLACES: usize = 16;
 
 static TABLES: [AtomicPtr<Table>; PLACES] = [const { AtomicPtr::new(ptr::null_mut()) }; PLACES];
 
