@@ -461,6 +461,52 @@ TEST(queue_that_lives_on_by_a_dup_loses_nothing)
 	}
 }
 
+static atomic_bool may_go_on;
+
+static void
+stay_in_handler(int sig)
+{
+	(void)sig;
+	WAIT_FOR(atomic_load(&may_go_on));
+}
+
+/* The next look makes it quiet, once no thread is on its way any more. */
+static bool
+is_quiet(int kq)
+{
+	expect_none(kq);
+	return !readable(kq);
+}
+
+TEST(queue_that_lives_on_by_a_dup_is_quiet_again)
+{
+	struct ended gone, late;
+	struct sigaction sa;
+	int copy, kq = new_queue();
+	NEEDS_PRELOAD();
+	CHECK((copy = dup(kq)) >= 0);
+	ended_start(&gone, kq, NULL);
+	CHECK_EQ(close(kq), 0);
+	ended_join(&gone);
+	CHECK(is_quiet(copy));
+	/* One that stays away is not waited for. */
+	memset(&sa, 0, sizeof sa);
+	sa.sa_handler = stay_in_handler;
+	CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
+	kq = dup(copy);
+	ended_start(&late, kq, NULL);
+	CHECK_EQ(pthread_kill(late.thread, SIGUSR1), 0);
+	CHECK_EQ(close(kq), 0);
+	WAIT_FOR(is_quiet(copy));
+	CHECK(!atomic_load(&may_go_on));
+	atomic_store(&may_go_on, true);
+	CHECK_EQ(pthread_join(late.thread, NULL), 0);
+	CHECK_EQ(late.result, -1);
+	CHECK(late.error == EBADF || late.error == EINTR);
+	EXPECT_QUIET(copy);
+	CHECK_EQ(close(copy), 0);
+}
+
 TEST(number_of_a_closed_queue_is_at_once_what_it_is_now)
 {
 	struct epoll_event ee = {.events = EPOLLIN | EPOLLET};

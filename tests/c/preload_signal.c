@@ -14,6 +14,18 @@
 
 extern char **environ;
 
+/* glibc has them; no header declares them any more. */
+typedef void (*handler)(int);
+typedef handler set_handler(int, handler);
+
+static set_handler *
+old_function(const char *name)
+{
+	set_handler *found;
+	*(void **)&found = dlsym(RTLD_DEFAULT, name);
+	return found;
+}
+
 static void
 other_hit(int sig)
 {
@@ -114,6 +126,70 @@ TEST(every_function_that_sets_a_handler_leaves_the_hook)
 	CHECK(!is_blocked(SIGUSR1));
 	CHECK(signal(SIGUSR1, SIG_ERR) == SIG_ERR);
 	CHECK(handler_of(SIGUSR1) == hit);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(old_names_of_these_leave_the_hook)
+{
+	set_handler *bsd = old_function("bsd_signal");
+	set_handler *sysv = old_function("__sysv_signal");
+	struct sigaction sa;
+	int kq = open_queue();
+	NEEDS_PRELOAD();
+	CHECK(bsd != NULL && sysv != NULL);
+	SIG_ADD(kq, SIGUSR1, 0);
+	CHECK(bsd(SIGUSR1, hit) == SIG_DFL);
+	CHECK_EQ(sigaction(SIGUSR1, NULL, &sa), 0);
+	CHECK((sa.sa_flags & SA_RESTART) != 0);
+	send_me(SIGUSR1);
+	send_me(SIGUSR1);
+	CHECK_EQ(hits, 2);
+	EXPECT_ONLY(kq, SIGUSR1, 2);
+	CHECK(sysv(SIGUSR1, other_hit) == hit);
+	send_me(SIGUSR1);
+	CHECK_EQ(hits, 102);
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	CHECK(handler_of(SIGUSR1) == SIG_DFL);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* errno as it was; that of what failed, if it failed. */
+#define LEAVES_ERRNO(what)                                                    \
+	do {                                                                  \
+		errno = 99;                                                   \
+		CHECK(what);                                                  \
+		CHECK_EQ(errno, 99);                                          \
+	} while (0)
+
+TEST(errno_is_left_alone_by_what_succeeds)
+{
+	char *argv[] = {(char *)"sh", (char *)"-c", (char *)"exit 0", NULL};
+	struct sigaction sa;
+	int kq = open_queue();
+	pid_t pid;
+	NEEDS_PRELOAD();
+	handle(SIGUSR2, SIG_IGN, 0);
+	SIG_ADD(kq, SIGUSR1, 0);
+	SIG_ADD(kq, SIGUSR2, 0);
+	LEAVES_ERRNO(sigaction(SIGUSR1, NULL, &sa) == 0);
+	LEAVES_ERRNO(sigaction(SIGUSR1, &sa, NULL) == 0);
+	LEAVES_ERRNO(signal(SIGUSR1, hit) == SIG_DFL);
+	LEAVES_ERRNO(ssignal(SIGUSR1, hit) == hit);
+	LEAVES_ERRNO(sysv_signal(SIGUSR1, hit) == hit);
+	LEAVES_ERRNO(sigset(SIGUSR1, SIG_HOLD) == hit);
+	LEAVES_ERRNO(sigset(SIGUSR1, hit) == SIG_HOLD);
+	LEAVES_ERRNO(siginterrupt(SIGUSR1, 1) == 0);
+	LEAVES_ERRNO(sigignore(SIGUSR1) == 0);
+	/* Where it is at its first try: the C library shares it with the child. */
+	LEAVES_ERRNO(posix_spawn(&pid, "/bin/sh", NULL, NULL, argv, environ) ==
+	    0);
+	expect_exit(pid, 0);
+	CHECK_FAILS(sigaction(SIGKILL, &sa, NULL), EINVAL);
+	CHECK_FAILS(signal(SIGUSR1, SIG_ERR) == SIG_ERR ? -1 : 0, EINVAL);
+	CHECK_FAILS(execv("/nowhere", argv), ENOENT);
+	CHECK_FAILS(execve("/", argv, environ), EACCES);
+	CHECK_FAILS(execlp("no such program", "x", (char *)NULL), ENOENT);
+	EXPECT_QUIET(kq);
 	CHECK_EQ(close(kq), 0);
 }
 
@@ -274,7 +350,11 @@ TEST(what_popen_and_system_run_inherits_an_ignored_signal)
 	end_watch(kq);
 }
 
-/* A command that says when it runs, and does the rest when it is told to. */
+/*
+ * A command that says when it runs, does the rest when it is told to, says that
+ * it has done it, and ends when it is told to. So a signal that it sends, to
+ * whatever thread, has been taken before system() returns.
+ */
 struct command {
 	pthread_t thread;
 	int runs[2], go[2], status;
@@ -286,7 +366,9 @@ command_main(void *arg)
 {
 	struct command *c = arg;
 	char text[256];
-	snprintf(text, sizeof text, "echo >/dev/fd/%d; read x </dev/fd/%d; %s",
+	snprintf(text, sizeof text,
+	    "wait_for() { echo >/dev/fd/%d; read x </dev/fd/%d; }; "
+	    "wait_for; %s; s=$?; wait_for; exit $s",
 	    c->runs[1], c->go[0], c->then);
 	c->status = system(text);
 	return NULL;
@@ -306,6 +388,10 @@ command_start(struct command *c, const char *then)
 static void
 command_end(struct command *c, int status)
 {
+	char byte;
+	CHECK_EQ(write(c->go[1], "\n", 1), 1);
+	while (read(c->runs[0], &byte, 1) != 1)
+		CHECK_EQ(errno, EINTR);
 	CHECK_EQ(write(c->go[1], "\n", 1), 1);
 	CHECK_EQ(pthread_join(c->thread, NULL), 0);
 	CHECK_EQ(c->status, status);
@@ -347,12 +433,12 @@ run_four(const int order[4])
 	handle(SIGINT, hit, 0);
 	handle(SIGQUIT, SIG_DFL, 0);
 	handle(SIGUSR1, SIG_IGN, 0);
-	command_start(&c[0], "exit 0");
-	command_start(&c[1], "exit 1");
+	command_start(&c[0], "(exit 0)");
+	command_start(&c[1], "(exit 1)");
 	kq = open_queue();
 	SIG_ADD(kq, SIGUSR1, 0);
-	command_start(&c[2], "exit 2");
-	command_start(&c[3], "exit 3");
+	command_start(&c[2], "(exit 2)");
+	command_start(&c[3], "(exit 3)");
 	for (i = 0; i < 4; i++) {
 		CHECK(handler_of(SIGINT) == SIG_IGN);
 		CHECK(handler_of(SIGQUIT) == SIG_IGN);
