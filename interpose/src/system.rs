@@ -153,23 +153,37 @@ impl Shell {
 
 #[derive(Copy, Clone, PartialEq, Eq)]
 enum Wait {
-    /// With glibc. Another C library would not tell that the thread leaves.
     Cancellable,
     ToTheEnd,
+}
+
+#[cfg(target_env = "gnu")]
+#[allow(clippy::disallowed_methods, reason = "it is to be a cancellation point")]
+fn wait_cancellably(pid: libc::pid_t, status: &mut c_int) -> libc::pid_t {
+    // SAFETY: one integer is written.
+    unsafe { libc::waitpid(pid, status, 0) }
+}
+
+/// Another C library would not tell that the thread leaves.
+#[cfg(not(target_env = "gnu"))]
+fn wait_cancellably(pid: libc::pid_t, status: &mut c_int) -> libc::pid_t {
+    wait_to_the_end(pid, status)
+}
+
+/// Not by waitpid(), which is a cancellation point.
+fn wait_to_the_end(pid: libc::pid_t, status: &mut c_int) -> libc::pid_t {
+    let nothing = ptr::null_mut::<c_void>();
+    // SAFETY: one integer is written.
+    (unsafe { libc::syscall(libc::SYS_wait4, pid, status, 0, nothing) }) as libc::pid_t
 }
 
 /// The status of a child; -1 with errno if it is not to be had.
 fn wait_for(pid: libc::pid_t, how: Wait) -> c_int {
     let mut status = 0;
     loop {
-        let waited = if how == Wait::Cancellable && cfg!(target_env = "gnu") {
-            // SAFETY: one integer is written.
-            unsafe { libc::waitpid(pid, &raw mut status, 0) }
-        } else {
-            let nothing = ptr::null_mut::<c_void>();
-            // Not by waitpid(), which is a cancellation point.
-            // SAFETY: as above.
-            (unsafe { libc::syscall(libc::SYS_wait4, pid, &raw mut status, 0, nothing) }) as c_int
+        let waited = match how {
+            Wait::Cancellable => wait_cancellably(pid, &mut status),
+            Wait::ToTheEnd => wait_to_the_end(pid, &mut status),
         };
         match waited {
             -1 if errno() == libc::EINTR => {}
