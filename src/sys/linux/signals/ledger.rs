@@ -87,7 +87,8 @@ impl Drop for Quiet {
     }
 }
 
-/// Gives back the ledger, if the calling thread has it and leaves its call.
+/// Gives back the ledger, if the calling thread has it and leaves its call: by a
+/// handler of its own faults, for no other runs then.
 pub(super) fn reclaim() {
     if let Some(ledger) = LEDGER.get() {
         lock::reclaim(ledger, |_| ());
