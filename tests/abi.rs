@@ -96,6 +96,8 @@ fn main() {
         stage.trial("preload::serves_the_archive_and_what_is_opened", preload_serves_all),
         stage.trial("preload::outlives_a_plugin_that_is_closed", preload_outlives_a_plugin),
         stage.trial("loading::waits_for_no_dlopen", loading_waits_for_no_dlopen),
+        stage.trial("preload::lets_another_library_hear_of_a_close", preload_is_not_alone),
+        stage.trial("preload::serves_sixteen_libraries", preload_serves_sixteen),
         stage.trial("committed_header_is_the_generated_one", committed_header_is_the_generated_one),
         stage.trial("constants_and_layout_are_frozen", constants_and_layout_are_frozen),
         stage.trial("no_constant_goes_unchecked", no_constant_goes_unchecked),
@@ -343,24 +345,34 @@ fn preload_serves_all(stage: &Stage) {
     }
 }
 
+/// A program or a library made of `tests/abi`, with these arguments and what is
+/// linked in.
+fn preload_build(
+    stage: &Stage,
+    name: &str,
+    from: &str,
+    arguments: &[&str],
+    linked: &[&str],
+) -> PathBuf {
+    let made = stage.scratch(name);
+    run(Command::new("cc")
+        .args(["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"])
+        .args(arguments)
+        .arg(stage.include())
+        .arg(source(from))
+        .args(linked)
+        .args(["-ldl", "-lm", "-o"])
+        .arg(&made));
+    made
+}
+
 /// A plugin that the archive is linked into may be closed: what the preload
 /// library calls must stay.
 fn preload_outlives_a_plugin(stage: &Stage) {
-    let build = |name: &str, arguments: &[&str], archive: Option<PathBuf>| {
-        let made = stage.scratch(name);
-        run(Command::new("cc")
-            .args(["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"])
-            .args(arguments)
-            .arg(stage.include())
-            .arg(source("preload.c"))
-            .args(archive)
-            .args(["-ldl", "-lm", "-o"])
-            .arg(&made));
-        made
-    };
-    let archive = stage.lib().join("libkqueue.a");
-    let plugin = build("preload-plugin.so", &["-shared", "-fPIC", "-DPLUGIN"], Some(archive));
-    let host = build("preload-host", &["-DHOST"], None);
+    let archive = stage.lib().join("libkqueue.a").display().to_string();
+    let shared = ["-shared", "-fPIC", "-DPLUGIN"];
+    let plugin = preload_build(stage, "preload-plugin.so", "preload.c", &shared, &[&archive]);
+    let host = preload_build(stage, "preload-host", "preload.c", &["-DHOST"], &[]);
     run(limited(&host).arg(plugin).env("LD_PRELOAD", stage.preload()));
 }
 
@@ -393,6 +405,26 @@ fn loading_waits_for_no_dlopen(stage: &Stage) {
             run(limited(host).arg(&plugin).env("LD_PRELOAD", stage.preload()));
         }
     }
+}
+
+/// A close that it was told of goes on to whoever stands behind it.
+fn preload_is_not_alone(stage: &Stage) {
+    let archive = stage.lib().join("libkqueue.a").display().to_string();
+    let other = preload_build(stage, "heard.so", "heard.c", &["-shared", "-fPIC"], &[]);
+    let program = preload_build(stage, "preload-heard", "preload.c", &["-DHEARD"], &[&archive]);
+    let both = format!("{}:{}", stage.preload().display(), other.display());
+    run(limited(&program).env("LD_PRELOAD", both));
+}
+
+/// Each has a registry of its own. The next one does without, as do two that
+/// watch the same signal.
+fn preload_serves_sixteen(stage: &Stage) {
+    let program = preload_build(stage, "preload-copies", "preload.c", &["-DCOPIES=16"], &[]);
+    let copies: Vec<_> = (0..17).map(|i| stage.scratch(&format!("copy{i}.so"))).collect();
+    for copy in &copies {
+        fs::copy(stage.library(), copy).expect("copy");
+    }
+    run(limited(&program).args(&copies).env("LD_PRELOAD", stage.preload()));
 }
 
 // The header.

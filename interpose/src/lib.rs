@@ -13,10 +13,13 @@
 //! |---|---|
 //! | `table` | nothing: what the library has attached |
 //! | `real` | nothing: finding the C library's own |
+//! | `going` | nothing: what is said around a close |
+//! | `leaving` | nothing: what glibc tells of threads that leave |
 //! | `close` | close, close_range, closefrom, dup2, dup3 |
 //! | `stream` | fclose, freopen, pclose, closedir |
 //! | `signal` | sigaction, signal and what else sets a disposition |
-//! | `exec` | the exec family, posix_spawn, popen, system |
+//! | `exec` | the exec family, posix_spawn, popen |
+//! | `system` | system |
 //!
 //! What is async-signal-safe in the C library is so here, and leaves errno
 //! alone when it succeeds. All that is done in a child that vfork() made is
@@ -24,9 +27,13 @@
 
 pub mod close;
 pub mod exec;
+mod going;
+#[path = "../../src/sys/linux/leaving.rs"]
+mod leaving;
 mod real;
 pub mod signal;
 pub mod stream;
+pub mod system;
 pub mod table;
 
 use core::ffi::c_int;

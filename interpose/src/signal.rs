@@ -37,10 +37,6 @@ fn hooked(signal: c_int) -> Option<libc::sigaction> {
     (asked == Some(0)).then_some(there)
 }
 
-pub(crate) fn is_hooked(signal: c_int) -> bool {
-    hooked(signal).is_some()
-}
-
 fn action(handler: sighandler_t, flags: c_int) -> libc::sigaction {
     // SAFETY: integers, and a pointer that may be null.
     let mut action: libc::sigaction = unsafe { core::mem::zeroed() };

@@ -14,7 +14,7 @@ pub use layout::Table;
 
 /// One library as a rule; more where plugins bring an archive each. Those that
 /// find no place do without.
-const PLACES: usize = 4;
+const PLACES: usize = 16;
 
 static TABLES: [AtomicPtr<Table>; PLACES] = [const { AtomicPtr::new(ptr::null_mut()) }; PLACES];
 
@@ -51,6 +51,11 @@ fn tables() -> impl Iterator<Item = &'static Table> {
         // SAFETY: null or a table, which stays for good.
         unsafe { place.load(Ordering::Acquire).as_ref() }
     })
+}
+
+/// Has any library attached itself?
+pub(crate) fn is_any() -> bool {
+    tables().next().is_some()
 }
 
 impl Table {
@@ -173,10 +178,5 @@ impl Left {
             }
         }
         set_errno(before);
-    }
-
-    /// Is there anything to be taken back?
-    pub(crate) fn is_nothing(self) -> bool {
-        self.0 == [0; PLACES]
     }
 }

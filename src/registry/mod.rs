@@ -159,14 +159,20 @@ fn find_slow(
 
 /// A number that another thread is just closing is looked at when that is done:
 /// until then it still answers, and a moment later it may be another queue. Not
-/// for ever: it may be this very thread, in a signal handler.
+/// if it is this very thread, below a signal handler. And not for ever: it may
+/// have left its close for good in a way that the C library tells nobody of.
 fn let_close(number: Descriptor) {
     const LONG: Span = Span::millis(1000);
-    if !sys::is_closing(number) {
+    if !sys::is_closing(number) || closing::is_own(number) {
         return;
     }
     let begun = Native::now();
-    while sys::is_closing(number) && Native::now().since(begun) < LONG {
+    while sys::is_closing(number) {
+        if Native::now().since(begun) >= LONG {
+            // Whoever comes next need not wait again.
+            sys::end_closing(number);
+            return;
+        }
         std::thread::yield_now();
     }
 }

@@ -536,7 +536,7 @@ impl<P: Platform> Registry<P> {
         let Some(mut roster) = self.roster.try_lock() else { return false };
         self.owner.store(sys::process_id(), Ordering::Relaxed);
         self.numbers.for_each(|number, _| self.numbers.set(number, None));
-        sys::end_all_closing();
+        super::closing::end_all();
         let Roster { residents, vacant, graves, lost, spares, hand } = &mut *roster;
         *hand = 0;
         graves.clear();

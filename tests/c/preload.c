@@ -7,6 +7,8 @@
 #include <dirent.h>
 #include <linux/close_range.h>
 #include <signal.h>
+#include <mqueue.h>
+#include <setjmp.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -85,8 +87,24 @@ by_freopen(int fd)
 	CHECK_EQ(fclose(f), 0);
 }
 
+static void
+by_freopen64(int fd)
+{
+	FILE *f = fdopen(fd, "r");
+	CHECK(f != NULL);
+	CHECK(freopen64("/dev/null", "r", f) != NULL);
+	CHECK_EQ(fclose(f), 0);
+}
+
+static void
+by_unshared_range(int fd)
+{
+	CHECK_EQ(close_range((unsigned)fd, (unsigned)fd, CLOSE_RANGE_UNSHARE),
+	    0);
+}
+
 static closing_fn *const ways[] = {by_close, by_close_range, by_dup2, by_dup3,
-    by_fclose, by_freopen};
+    by_fclose, by_freopen, by_freopen64, by_unshared_range};
 #define WAYS (sizeof ways / sizeof ways[0])
 
 TEST(closed_though_a_dup_lives_is_silent_in_every_queue_whatever_closes_it)
@@ -176,6 +194,30 @@ TEST(closed_takes_every_filter_along)
 	CHECK_FAILS(READ_DELETE(kq, fd), ENOENT);
 	CHECK_EQ(close(other), 0);
 	CHECK_EQ(close(fd), 0);
+
+	fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	if (fd >= 0) {
+		pid_t pid = fork();
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			pause();
+			_exit(0);
+		}
+		CHECK_EQ(close(fd), 0);
+		fd = (int)syscall(SYS_pidfd_open, pid, 0);
+		CHECK((other = dup(fd)) >= 0);
+		CHANGE(kq, (uintptr_t)fd, EVFILT_PROCDESC, EV_ADD, NOTE_EXIT, 0,
+		    NULL);
+		CHECK_EQ(close(fd), 0);
+		CHECK_EQ(kill(pid, SIGKILL), 0);
+		CHECK_EQ(waitpid(pid, NULL, 0), pid);
+		EXPECT_QUIET(kq);
+		CHECK_EQ(dup2(other, fd), fd);
+		CHECK_FAILS(change(kq, (uintptr_t)fd, EVFILT_PROCDESC,
+		    EV_DELETE, 0, 0, NULL), ENOENT);
+		CHECK_EQ(close(other), 0);
+		CHECK_EQ(close(fd), 0);
+	}
 	CHECK_EQ(close(kq), 0);
 }
 
@@ -281,7 +323,10 @@ TEST(folder_and_pipe_streams_that_are_closed_take_their_knotes_along)
 	READ_ADD(kq, fd, 0);
 	CHECK_EQ(pclose(f), 0);
 	EXPECT_QUIET(kq);
+	/* Now it would be at its end. */
 	CHECK_EQ(kill(pid, SIGKILL), 0);
+	wait_poll(other, POLLHUP);
+	EXPECT_QUIET(kq);
 	CHECK_FAILS(READ_DELETE(kq, fd), EBADF);
 	CHECK_EQ(close(other), 0);
 	fd = dirfd(dir);
@@ -416,6 +461,52 @@ TEST(queue_that_lives_on_by_a_dup_loses_nothing)
 	}
 }
 
+static atomic_bool may_go_on;
+
+static void
+stay_in_handler(int sig)
+{
+	(void)sig;
+	WAIT_FOR(atomic_load(&may_go_on));
+}
+
+/* The next look makes it quiet, once no thread is on its way any more. */
+static bool
+is_quiet(int kq)
+{
+	expect_none(kq);
+	return !readable(kq);
+}
+
+TEST(queue_that_lives_on_by_a_dup_is_quiet_again)
+{
+	struct ended gone, late;
+	struct sigaction sa;
+	int copy, kq = new_queue();
+	NEEDS_PRELOAD();
+	CHECK((copy = dup(kq)) >= 0);
+	ended_start(&gone, kq, NULL);
+	CHECK_EQ(close(kq), 0);
+	ended_join(&gone);
+	CHECK(is_quiet(copy));
+	/* One that stays away is not waited for. */
+	memset(&sa, 0, sizeof sa);
+	sa.sa_handler = stay_in_handler;
+	CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
+	kq = dup(copy);
+	ended_start(&late, kq, NULL);
+	CHECK_EQ(pthread_kill(late.thread, SIGUSR1), 0);
+	CHECK_EQ(close(kq), 0);
+	WAIT_FOR(is_quiet(copy));
+	CHECK(!atomic_load(&may_go_on));
+	atomic_store(&may_go_on, true);
+	CHECK_EQ(pthread_join(late.thread, NULL), 0);
+	CHECK_EQ(late.result, -1);
+	CHECK(late.error == EBADF || late.error == EINTR);
+	EXPECT_QUIET(copy);
+	CHECK_EQ(close(copy), 0);
+}
+
 TEST(number_of_a_closed_queue_is_at_once_what_it_is_now)
 {
 	struct epoll_event ee = {.events = EPOLLIN | EPOLLET};
@@ -538,22 +629,87 @@ TEST(what_is_closed_past_the_library_is_found_out_as_ever)
 	CHECK_EQ(close(kq), 0);
 }
 
+static void *
+close_in_a_table_of_ones_own(void *fd)
+{
+	if (unshare(CLONE_FILES) != 0)
+		return NULL;
+	CHECK_EQ(close(*(int *)fd), 0);
+	return fd;
+}
+
+static void *
+close_in_a_table_made_for_it(void *fd)
+{
+	unsigned number = (unsigned)*(int *)fd;
+	CHECK_EQ(close_range(number, number, CLOSE_RANGE_UNSHARE), 0);
+	return fd;
+}
+
+TEST(table_of_ones_own_is_not_told_apart)
+{
+	struct mq_attr few = {.mq_maxmsg = 1, .mq_msgsize = 8};
+	pthread_t thread;
+	void *done;
+	int fds[2], kq = new_queue(), other;
+	mqd_t mq;
+	NEEDS_PRELOAD();
+	unix_pair(fds);
+	put(fds[1], 1);
+	READ_ADD(kq, fds[0], 0);
+	/* Of several threads, one alone has closed it, and nobody hears. */
+	CHECK_EQ(pthread_create(&thread, NULL, close_in_a_table_made_for_it,
+	    &fds[0]), 0);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	EXPECT_READ(kq, fds[0], 0, 0, 1);
+	/* That one is heard, and believed. */
+	CHECK_EQ(pthread_create(&thread, NULL, close_in_a_table_of_ones_own,
+	    &fds[0]), 0);
+	CHECK_EQ(pthread_join(thread, &done), 0);
+	if (done != NULL) {
+		EXPECT_QUIET(kq);
+		CHECK_FAILS(READ_DELETE(kq, fds[0]), ENOENT);
+	}
+	close_pair(fds);
+	EXPECT_QUIET(kq);
+	/* Closed within the C library. */
+	mq = mq_open("/kqueue-test", O_RDWR | O_CREAT | O_CLOEXEC, 0600, &few);
+	if (mq != (mqd_t)-1) {
+		CHECK_EQ(mq_unlink("/kqueue-test"), 0);
+		CHECK((other = dup(mq)) >= 0);
+		CHANGE(kq, (uintptr_t)mq, EVFILT_WRITE, EV_ADD, 0, 0, NULL);
+		CHECK(readable(kq));
+		CHECK_EQ(mq_close(mq), 0);
+		CHECK(readable(kq));
+		EXPECT_QUIET(kq);
+		CHECK_EQ(close(other), 0);
+	}
+	CHECK_EQ(close(kq), 0);
+}
+
 TEST(closing_all_from_a_number_on_closes_all_but_these)
 {
 	NEEDS_PRELOAD();
 	IN_CHILD({
-		int fds[2], more[2], kq = new_queue();
+		int fds[2], more[2], low, kept, kq;
+		/* It stays open, below all that goes. */
+		CHECK((low = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0);
+		kq = new_queue();
 		unix_pair(fds);
 		unix_pair(more);
+		kept = dup2(more[0], low);
 		READ_ADD(kq, fds[0], 0);
 		READ_ADD(kq, more[0], 0);
 		put(fds[1], 1);
 		put(more[1], 1);
+		errno = 99;
 		closefrom(more[0]);
+		CHECK_EQ(errno, 99);
 		CHECK_FAILS(fcntl(more[0], F_GETFD), EBADF);
 		CHECK_FAILS(fcntl(more[1], F_GETFD), EBADF);
 		EXPECT_READ(kq, fds[0], 0, 0, 1);
 		take(fds[0], 1);
+		wait_poll(kept, POLLIN);
 		EXPECT_QUIET(kq);
 	});
 }
@@ -563,6 +719,8 @@ TEST(closing_all_from_a_number_on_closes_all_but_these)
 TEST(results_and_errno_are_the_c_librarys)
 {
 	int fds[2], kq = new_queue(), other;
+	DIR *dir;
+	FILE *f;
 	NEEDS_PRELOAD();
 	unix_pair(fds);
 	READ_ADD(kq, fds[0], 0);
@@ -595,10 +753,51 @@ TEST(results_and_errno_are_the_c_librarys)
 	CHECK_EQ(errno, 99);
 	CHECK_FAILS(close(fds[0]), EBADF);
 	EXPECT_QUIET(kq);
+	CHECK_EQ(dup2(other, fds[0]), fds[0]);
+	READ_ADD(kq, fds[0], 0);
+	errno = 99;
+	CHECK_EQ(close_range((unsigned)fds[0], (unsigned)fds[0],
+	    CLOSE_RANGE_UNSHARE), 0);
+	CHECK_EQ(errno, 99);
+	CHECK_EQ(dup2(other, fds[0]), fds[0]);
+	READ_ADD(kq, fds[0], 0);
+	CHECK((f = fdopen(fds[0], "r")) != NULL);
+	errno = 99;
+	CHECK_EQ(fclose(f), 0);
+	CHECK_EQ(errno, 99);
+	CHECK((dir = opendir("/proc/self")) != NULL);
+	CHANGE(kq, (uintptr_t)dirfd(dir), EVFILT_VNODE, EV_ADD, NOTE_ATTRIB, 0,
+	    NULL);
+	errno = 99;
+	CHECK_EQ(closedir(dir), 0);
+	CHECK_EQ(errno, 99);
 	end_copy(fds, other);
 	errno = 99;
 	CHECK_EQ(close(kq), 0);
 	CHECK_EQ(errno, 99);
+}
+
+TEST(what_is_beyond_the_limit_is_not_replaced)
+{
+	struct rlimit limit, low;
+	int fds[2], kq = new_queue(), high;
+	NEEDS_PRELOAD();
+	unix_pair(fds);
+	CHECK((high = fcntl(fds[0], F_DUPFD_CLOEXEC, 50)) >= 50);
+	READ_ADD(kq, high, 0);
+	put(fds[1], 1);
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	low = limit;
+	low.rlim_cur = (rlim_t)high;
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+	CHECK_FAILS(dup2(fds[1], high), EBADF);
+	CHECK_FAILS(dup3(fds[1], high, O_CLOEXEC), EBADF);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	EXPECT_READ(kq, high, 0, 0, 1);
+	CHECK_EQ(close(high), 0);
+	EXPECT_QUIET(kq);
+	close_pair(fds);
+	CHECK_EQ(close(kq), 0);
 }
 
 struct cancelled {
@@ -629,6 +828,55 @@ TEST(close_that_is_cancelled_has_closed_nothing)
 	CHECK_EQ(pthread_join(thread, &result), 0);
 	CHECK(result == PTHREAD_CANCELED);
 	EXPECT_READ(kq, fds[0], 0, 0, 1);
+	close_pair(fds);
+	CHECK_EQ(close(kq), 0);
+}
+
+struct closer {
+	int fd;
+	atomic_bool runs, is_through;
+};
+
+static void *
+closer_main(void *arg)
+{
+	struct closer *c = arg;
+	atomic_store(&c->runs, true);
+	close(c->fd);
+	atomic_store(&c->is_through, true);
+	while (arg != NULL)
+		pthread_testcancel();
+	return arg;
+}
+
+/* Wherever the thread is by then, it has closed all of it or nothing. */
+TEST(close_that_has_begun_is_not_cancelled)
+{
+	int fds[2], kq = new_queue(), round;
+	NEEDS_PRELOAD();
+	unix_pair(fds);
+	put(fds[1], 1);
+	for (round = 0; round < 1000; round++) {
+		struct closer c = {.fd = dup(fds[0])};
+		pthread_t thread;
+		void *result;
+		int spin;
+		READ_ADD(kq, c.fd, 0);
+		CHECK_EQ(pthread_create(&thread, NULL, closer_main, &c), 0);
+		while (!atomic_load(&c.runs))
+			sched_yield();
+		for (spin = 0; spin < round * 5; spin++)
+			atomic_load(&c.runs);
+		CHECK_EQ(pthread_cancel(thread), 0);
+		CHECK_EQ(pthread_join(thread, &result), 0);
+		CHECK(result == PTHREAD_CANCELED);
+		if (!atomic_load(&c.is_through)) {
+			EXPECT_READ(kq, c.fd, 0, 0, 1);
+			CHECK_EQ(close(c.fd), 0);
+		}
+		CHECK_FAILS(fcntl(c.fd, F_GETFD), EBADF);
+		EXPECT_QUIET(kq);
+	}
 	close_pair(fds);
 	CHECK_EQ(close(kq), 0);
 }
@@ -666,7 +914,8 @@ TEST(vfork_child_that_closes_takes_nothing_from_its_parent)
 
 TEST(forked_child_that_closes_takes_nothing_from_its_parent)
 {
-	int fds[2], kq = new_queue();
+	pid_t (*quiet_fork)(void);
+	int fds[2], kq = new_queue(), i;
 	NEEDS_PRELOAD();
 	unix_pair(fds);
 	READ_ADD(kq, fds[0], 0);
@@ -684,6 +933,23 @@ TEST(forked_child_that_closes_takes_nothing_from_its_parent)
 	IN_CHILD(CHECK_EQ(close(fds[0]), 0));
 	EXPECT_READ(kq, fds[0], 0, 0, 1);
 	EXPECT_READ(kq, fds[0], 0, 0, 1);
+	/* By forks that no handler hears of. */
+	*(void **)&quiet_fork = dlsym(RTLD_DEFAULT, "_Fork");
+	for (i = 0; i < 2; i++) {
+		pid_t pid;
+		if (i == 1 && quiet_fork == NULL)
+			break;
+		pid = i == 0 ? (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL,
+		    NULL, NULL) : quiet_fork();
+		if (pid == 0) {
+			close(fds[0]);
+			close(kq);
+			close_range(3, ~0U, 0);
+			_exit(0);
+		}
+		wait_child(pid);
+		EXPECT_READ(kq, fds[0], 0, 0, 1);
+	}
 	close_pair(fds);
 	CHECK_EQ(close(kq), 0);
 }
@@ -769,6 +1035,171 @@ TEST(handlers_may_close_in_the_middle_of_any_call)
 	EXPECT_QUIET(kq);
 	CHECK_FAILS(READ_DELETE(kq, handler_fds[0]), EBADF);
 	end_copy(handler_fds, handler_other);
+	CHECK_EQ(close(kq), 0);
+}
+
+static int handler_queue, handler_copy;
+static atomic_int copies_closed;
+
+/* Natively it is there or it is not. */
+static void
+close_queue_in_handler(int sig)
+{
+	int before = errno;
+	(void)sig;
+	CHECK_EQ(close(handler_copy), 0);
+	CHECK_EQ(fcntl(handler_queue, F_DUPFD_CLOEXEC, handler_copy),
+	    handler_copy);
+	atomic_fetch_add(&copies_closed, 1);
+	errno = before;
+}
+
+TEST(handlers_may_close_a_queue_in_the_middle_of_any_call)
+{
+	enum { CLOSED = 2000 };
+	struct itimerval soon = {{0, 70}, {0, 70}}, never = {{0, 0}, {0, 0}};
+	struct sigaction sa;
+	struct kevent k, got[2];
+	int fds[2], n;
+	NEEDS_PRELOAD();
+	unix_pair(fds);
+	put(fds[1], 1);
+	handler_queue = new_queue();
+	CHECK((handler_copy = fcntl(handler_queue, F_DUPFD_CLOEXEC, 100)) > 0);
+	memset(&sa, 0, sizeof sa);
+	sa.sa_handler = close_queue_in_handler;
+	sa.sa_flags = SA_RESTART;
+	CHECK_EQ(sigaction(SIGALRM, &sa, NULL), 0);
+	CHECK_EQ(setitimer(ITIMER_REAL, &soon, NULL), 0);
+	while (atomic_load(&copies_closed) < CLOSED) {
+		EV_SET(&k, fds[0], EVFILT_READ, EV_ADD, 0, 0, NULL);
+		n = kevent(handler_copy, &k, 1, got, 2, &no_wait);
+		CHECK(n == 1 || (n == -1 && errno == EBADF));
+		k.flags = EV_DELETE;
+		n = kevent(handler_queue, &k, 1, got, 2, &no_wait);
+		CHECK(n == 0 || (n == -1 && errno == ENOENT));
+	}
+	CHECK_EQ(setitimer(ITIMER_REAL, &never, NULL), 0);
+	READ_ADD(handler_copy, fds[0], 0);
+	EXPECT_READ(handler_queue, fds[0], 0, 0, 1);
+	CHECK_EQ(close(handler_copy), 0);
+	CHECK_EQ(close(handler_queue), 0);
+	close_pair(fds);
+}
+
+static int64_t
+thread_cpu_ns(void)
+{
+	struct timespec ts;
+	CHECK_EQ(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts), 0);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static volatile int half_closed = -1;
+static atomic_int looked;
+static _Atomic int64_t longest;
+
+static void
+call_in_handler(int sig)
+{
+	struct kevent k;
+	int before = errno, r;
+	int64_t begun = thread_cpu_ns(), took;
+	(void)sig;
+	EV_SET(&k, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+	r = kevent(half_closed, &k, 1, NULL, 0, NULL);
+	CHECK(r == 0 || errno == EBADF || errno == EINTR);
+	took = thread_cpu_ns() - begun;
+	if (took > atomic_load(&longest))
+		atomic_store(&longest, took);
+	atomic_fetch_add(&looked, 1);
+	errno = before;
+}
+
+/* Nobody would end that wait. */
+TEST(a_call_on_top_of_a_close_does_not_wait_for_it)
+{
+	enum { CALLS = 3000 };
+	struct sigaction sa;
+	sigset_t alarm_only, before;
+	int kq = new_queue();
+	NEEDS_PRELOAD();
+	NOT_UNDER_VALGRIND("it is a matter of time");
+	CHANGE(kq, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+	memset(&sa, 0, sizeof sa);
+	sa.sa_handler = call_in_handler;
+	sa.sa_flags = SA_RESTART;
+	CHECK_EQ(sigaction(SIGALRM, &sa, NULL), 0);
+	sigemptyset(&alarm_only);
+	sigaddset(&alarm_only, SIGALRM);
+	while (atomic_load(&looked) < CALLS) {
+		int was = atomic_load(&looked);
+		struct itimerval soon = {{0, 0}, {0, 20 + was % 60}};
+		CHECK_EQ(setitimer(ITIMER_REAL, &soon, NULL), 0);
+		while (atomic_load(&looked) == was) {
+			int copy;
+			sigprocmask(SIG_BLOCK, &alarm_only, &before);
+			CHECK((copy = dup(kq)) >= 0);
+			CHECK_EQ(kevent(copy, NULL, 0, NULL, 0, NULL), 0);
+			half_closed = copy;
+			sigprocmask(SIG_SETMASK, &before, NULL);
+			CHECK_EQ(close(copy), 0);
+		}
+		/* By the processor's time, which others' load does not add to. */
+		CHECK(atomic_load(&longest) < 200000000);
+	}
+	CHECK_EQ(close(kq), 0);
+}
+
+static sigjmp_buf out_of_close;
+
+static void
+jump_in_handler(int sig)
+{
+	(void)sig;
+	siglongjmp(out_of_close, 1);
+}
+
+TEST(what_is_left_by_longjmp_is_over)
+{
+	enum { JUMPS = 3000 };
+	static volatile int kq, copy, jumps;
+	struct sigaction sa;
+	sigset_t alarm_only, before;
+	NEEDS_PRELOAD();
+	NOT_UNDER_VALGRIND("it is a matter of time");
+#ifndef __GLIBC__
+	SKIP("for glibc");
+#endif
+	kq = new_queue();
+	CHANGE(kq, 1, EVFILT_USER, EV_ADD, 0, 0, NULL);
+	memset(&sa, 0, sizeof sa);
+	sa.sa_handler = jump_in_handler;
+	CHECK_EQ(sigaction(SIGALRM, &sa, NULL), 0);
+	sigemptyset(&alarm_only);
+	sigaddset(&alarm_only, SIGALRM);
+	CHECK_EQ(sigprocmask(SIG_BLOCK, &alarm_only, &before), 0);
+	while (jumps < JUMPS) {
+		struct itimerval soon = {{0, 0}, {0, 20 + jumps % 60}};
+		int state;
+		CHECK_EQ(setitimer(ITIMER_REAL, &soon, NULL), 0);
+		/* It comes back with the mask as it is here. */
+		if (sigsetjmp(out_of_close, 1) == 0)
+			for (;;) {
+				CHECK((copy = dup(kq)) >= 0);
+				/* However the last one on the number ended. */
+				CHECK_EQ(kevent(copy, NULL, 0, NULL, 0, NULL),
+				    0);
+				sigprocmask(SIG_SETMASK, &before, NULL);
+				close(copy);
+				sigprocmask(SIG_BLOCK, &alarm_only, NULL);
+			}
+		jumps++;
+		syscall(SYS_close, copy);
+		CHECK_EQ(pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state),
+		    0);
+		CHECK_EQ(state, PTHREAD_CANCEL_ENABLE);
+	}
 	CHECK_EQ(close(kq), 0);
 }
 

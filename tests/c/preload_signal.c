@@ -6,11 +6,25 @@
 #include "signals.h"
 
 #include <spawn.h>
+#include <sys/stat.h>
+#include <sys/time.h>
 
 /* sigset() and its like are old, and there. */
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
 extern char **environ;
+
+/* glibc has them; no header declares them any more. */
+typedef void (*handler)(int);
+typedef handler set_handler(int, handler);
+
+static set_handler *
+old_function(const char *name)
+{
+	set_handler *found;
+	*(void **)&found = dlsym(RTLD_DEFAULT, name);
+	return found;
+}
 
 static void
 other_hit(int sig)
@@ -112,6 +126,70 @@ TEST(every_function_that_sets_a_handler_leaves_the_hook)
 	CHECK(!is_blocked(SIGUSR1));
 	CHECK(signal(SIGUSR1, SIG_ERR) == SIG_ERR);
 	CHECK(handler_of(SIGUSR1) == hit);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(old_names_of_these_leave_the_hook)
+{
+	set_handler *bsd = old_function("bsd_signal");
+	set_handler *sysv = old_function("__sysv_signal");
+	struct sigaction sa;
+	int kq = open_queue();
+	NEEDS_PRELOAD();
+	CHECK(bsd != NULL && sysv != NULL);
+	SIG_ADD(kq, SIGUSR1, 0);
+	CHECK(bsd(SIGUSR1, hit) == SIG_DFL);
+	CHECK_EQ(sigaction(SIGUSR1, NULL, &sa), 0);
+	CHECK((sa.sa_flags & SA_RESTART) != 0);
+	send_me(SIGUSR1);
+	send_me(SIGUSR1);
+	CHECK_EQ(hits, 2);
+	EXPECT_ONLY(kq, SIGUSR1, 2);
+	CHECK(sysv(SIGUSR1, other_hit) == hit);
+	send_me(SIGUSR1);
+	CHECK_EQ(hits, 102);
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	CHECK(handler_of(SIGUSR1) == SIG_DFL);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* errno as it was; that of what failed, if it failed. */
+#define LEAVES_ERRNO(what)                                                    \
+	do {                                                                  \
+		errno = 99;                                                   \
+		CHECK(what);                                                  \
+		CHECK_EQ(errno, 99);                                          \
+	} while (0)
+
+TEST(errno_is_left_alone_by_what_succeeds)
+{
+	char *argv[] = {(char *)"sh", (char *)"-c", (char *)"exit 0", NULL};
+	struct sigaction sa;
+	int kq = open_queue();
+	pid_t pid;
+	NEEDS_PRELOAD();
+	handle(SIGUSR2, SIG_IGN, 0);
+	SIG_ADD(kq, SIGUSR1, 0);
+	SIG_ADD(kq, SIGUSR2, 0);
+	LEAVES_ERRNO(sigaction(SIGUSR1, NULL, &sa) == 0);
+	LEAVES_ERRNO(sigaction(SIGUSR1, &sa, NULL) == 0);
+	LEAVES_ERRNO(signal(SIGUSR1, hit) == SIG_DFL);
+	LEAVES_ERRNO(ssignal(SIGUSR1, hit) == hit);
+	LEAVES_ERRNO(sysv_signal(SIGUSR1, hit) == hit);
+	LEAVES_ERRNO(sigset(SIGUSR1, SIG_HOLD) == hit);
+	LEAVES_ERRNO(sigset(SIGUSR1, hit) == SIG_HOLD);
+	LEAVES_ERRNO(siginterrupt(SIGUSR1, 1) == 0);
+	LEAVES_ERRNO(sigignore(SIGUSR1) == 0);
+	/* Where it is at its first try: the C library shares it with the child. */
+	LEAVES_ERRNO(posix_spawn(&pid, "/bin/sh", NULL, NULL, argv, environ) ==
+	    0);
+	expect_exit(pid, 0);
+	CHECK_FAILS(sigaction(SIGKILL, &sa, NULL), EINVAL);
+	CHECK_FAILS(signal(SIGUSR1, SIG_ERR) == SIG_ERR ? -1 : 0, EINVAL);
+	CHECK_FAILS(execv("/nowhere", argv), ENOENT);
+	CHECK_FAILS(execve("/", argv, environ), EACCES);
+	CHECK_FAILS(execlp("no such program", "x", (char *)NULL), ENOENT);
+	EXPECT_QUIET(kq);
 	CHECK_EQ(close(kq), 0);
 }
 
@@ -272,10 +350,59 @@ TEST(what_popen_and_system_run_inherits_an_ignored_signal)
 	end_watch(kq);
 }
 
+/*
+ * A command that says when it runs, does the rest when it is told to, says that
+ * it has done it, and ends when it is told to. So a signal that it sends, to
+ * whatever thread, has been taken before system() returns.
+ */
+struct command {
+	pthread_t thread;
+	int runs[2], go[2], status;
+	const char *then;
+};
+
+static void *
+command_main(void *arg)
+{
+	struct command *c = arg;
+	char text[256];
+	snprintf(text, sizeof text,
+	    "wait_for() { echo >/dev/fd/%d; read x </dev/fd/%d; }; "
+	    "wait_for; %s; s=$?; wait_for; exit $s",
+	    c->runs[1], c->go[0], c->then);
+	c->status = system(text);
+	return NULL;
+}
+
+static void
+command_start(struct command *c, const char *then)
+{
+	char byte;
+	c->then = then;
+	CHECK_EQ(pipe(c->runs), 0);
+	CHECK_EQ(pipe(c->go), 0);
+	CHECK_EQ(pthread_create(&c->thread, NULL, command_main, c), 0);
+	CHECK_EQ(read(c->runs[0], &byte, 1), 1);
+}
+
+static void
+command_end(struct command *c, int status)
+{
+	char byte;
+	CHECK_EQ(write(c->go[1], "\n", 1), 1);
+	while (read(c->runs[0], &byte, 1) != 1)
+		CHECK_EQ(errno, EINTR);
+	CHECK_EQ(write(c->go[1], "\n", 1), 1);
+	CHECK_EQ(pthread_join(c->thread, NULL), 0);
+	CHECK_EQ(c->status, status);
+	close_pair(c->runs);
+	close_pair(c->go);
+}
+
 /* system() gives SIGINT and SIGQUIT to its command alone, hooked or not. */
 TEST(system_holds_the_signals_of_the_terminal)
 {
-	struct kevent k;
+	struct command c;
 	int kq = open_queue();
 	NEEDS_PRELOAD();
 	handle(SIGUSR1, SIG_IGN, 0);
@@ -285,15 +412,99 @@ TEST(system_holds_the_signals_of_the_terminal)
 	CHECK_EQ(hits, 0);
 	CHECK_EQ(system("kill -INT $$"), SIGINT);
 	SIG_ADD(kq, SIGINT, 0);
-	CHECK_EQ(system("kill -INT $PPID"), 0);
+	command_start(&c, "kill -INT $PPID");
+	/* What is ignored meanwhile counts, once it has been spawned. */
+	WAIT_FOR(kernel_handler_of(SIGINT) != SIG_IGN);
+	CHECK(handler_of(SIGINT) == SIG_IGN);
+	command_end(&c, 0);
 	CHECK_EQ(hits, 0);
+	EXPECT_ONLY(kq, SIGINT, 1);
 	send_me(SIGINT);
 	CHECK_EQ(hits, 1);
-	/* What is ignored meanwhile counts, but while it was being spawned. */
-	k = next_event(kq);
-	CHECK_EQ(k.ident, SIGINT);
-	CHECK(k.data == 1 || k.data == 2);
-	EXPECT_QUIET(kq);
+	EXPECT_ONLY(kq, SIGINT, 1);
+	CHECK_EQ(close(kq), 0);
+}
+
+static void
+run_four(const int order[4])
+{
+	struct command c[4];
+	int kq, i;
+	handle(SIGINT, hit, 0);
+	handle(SIGQUIT, SIG_DFL, 0);
+	handle(SIGUSR1, SIG_IGN, 0);
+	command_start(&c[0], "(exit 0)");
+	command_start(&c[1], "(exit 1)");
+	kq = open_queue();
+	SIG_ADD(kq, SIGUSR1, 0);
+	command_start(&c[2], "(exit 2)");
+	command_start(&c[3], "(exit 3)");
+	for (i = 0; i < 4; i++) {
+		CHECK(handler_of(SIGINT) == SIG_IGN);
+		CHECK(handler_of(SIGQUIT) == SIG_IGN);
+		command_end(&c[order[i]], order[i] << 8);
+	}
+	CHECK(handler_of(SIGINT) == hit);
+	CHECK(handler_of(SIGQUIT) == SIG_DFL);
+}
+
+/* The C library's runs before there is a queue, and counts its own commands. */
+TEST(system_leaves_what_it_found_whose_ever_command_it_is)
+{
+	static const int orders[][4] = {{0, 1, 2, 3}, {0, 2, 1, 3}, {2, 0, 1, 3},
+	    {2, 1, 0, 3}, {2, 3, 1, 0}, {1, 2, 3, 0}};
+	size_t i;
+	NEEDS_PRELOAD();
+	for (i = 0; i < sizeof orders / sizeof orders[0]; i++)
+		IN_CHILD(run_four(orders[i]));
+}
+
+static int says[2];
+
+static void *
+cancelled_main(void *arg)
+{
+	char text[64];
+	snprintf(text, sizeof text, "echo $$ >/dev/fd/%d; exec sleep 1000",
+	    says[1]);
+	system(text);
+	return arg;
+}
+
+/* It is a cancellation point, and its command does not outlive it. */
+TEST(system_that_is_cancelled_leaves_what_it_found)
+{
+	char line[32];
+	pthread_t thread;
+	void *result;
+	ssize_t n;
+	int kq = -1, round;
+	NEEDS_PRELOAD();
+#ifndef __GLIBC__
+	SKIP("for glibc");
+#endif
+	CHECK_EQ(pipe(says), 0);
+	handle(SIGINT, hit, 0);
+	for (round = 0; round < 2; round++) {
+		CHECK_EQ(pthread_create(&thread, NULL, cancelled_main, NULL), 0);
+		n = read(says[0], line, sizeof line - 1);
+		CHECK(n > 0);
+		line[n] = '\0';
+		CHECK(handler_of(SIGINT) == SIG_IGN);
+		CHECK_EQ(pthread_cancel(thread), 0);
+		CHECK_EQ(pthread_join(thread, &result), 0);
+		CHECK(result == PTHREAD_CANCELED);
+		CHECK_FAILS(kill(atoi(line), 0), ESRCH);
+		CHECK(handler_of(SIGINT) == hit);
+		/* Once by the C library's, once with a queue. */
+		if (round == 0) {
+			kq = open_queue();
+			SIG_ADD(kq, SIGINT, 0);
+		}
+	}
+	CHECK_EQ(system("exit 4"), 4 << 8);
+	CHECK(handler_of(SIGINT) == hit);
+	close_pair(says);
 	CHECK_EQ(close(kq), 0);
 }
 
@@ -357,8 +568,175 @@ TEST(an_exec_that_fails_leaves_the_signals_watched)
 	/* One with a list is found out by the next wait. */
 	kq = watch_what_is_ignored();
 	CHECK_FAILS(execl("/nowhere", "x", (char *)NULL), ENOENT);
+	CHECK(kernel_handler_of(SIGUSR1) == SIG_IGN);
+	send_me(SIGUSR1);
 	EXPECT_QUIET(kq);
 	end_watch(kq);
+}
+
+/* The C library's functions, which the kernel makes forget what is pending. */
+
+static char *true_argv[] = {(char *)"true", NULL};
+
+static void
+run_by(int which)
+{
+	FILE *f;
+	pid_t pid;
+	switch (which) {
+	case 0:
+		CHECK_EQ(posix_spawnp(&pid, "true", NULL, NULL, true_argv,
+		    environ), 0);
+		expect_exit(pid, 0);
+		break;
+	case 1:
+		CHECK((f = popen("exit 0", "r")) != NULL);
+		CHECK_EQ(pclose(f), 0);
+		break;
+	case 2: CHECK_EQ(system("exit 0"), 0); break;
+	case 3: CHECK_FAILS(execv("/nowhere", true_argv), ENOENT); break;
+	case 4: CHECK_FAILS(execl("/nowhere", "x", (char *)NULL), ENOENT); break;
+	}
+}
+
+TEST(what_is_pending_when_a_program_is_run_is_counted)
+{
+	int kq = open_queue(), which, i, queued = SIGRTMIN + 3;
+	NEEDS_PRELOAD();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
+	handle(SIGUSR1, SIG_IGN, 0);
+	handle(queued, SIG_IGN, 0);
+	block(SIGUSR1);
+	block(queued);
+	SIG_ADD(kq, SIGUSR1, 0);
+	SIG_ADD(kq, queued, 0);
+	for (which = 0; which < 5; which++) {
+		send_me(SIGUSR1);
+		CHECK_EQ(pthread_kill(pthread_self(), SIGUSR1), 0);
+		for (i = 0; i < 5; i++)
+			send_me(queued);
+		run_by(which);
+		EXPECT_SIG(kq, SIGUSR1, 2);
+		EXPECT_ONLY(kq, queued, 5);
+	}
+	/* One that a child of vfork() has is its own. */
+	if (vfork() == 0) {
+		kill(getpid(), SIGUSR1);
+		execv("/nowhere", true_argv);
+		_exit(0);
+	}
+	EXPECT_QUIET(kq);
+	CHECK_EQ(close(kq), 0);
+}
+
+struct blocker {
+	pthread_t thread;
+	int kq;
+	atomic_bool blocks, may_look;
+};
+
+static void *
+blocker_main(void *arg)
+{
+	struct blocker *b = arg;
+	block(SIGUSR1);
+	atomic_store(&b->blocks, true);
+	WAIT_FOR(atomic_load(&b->may_look));
+	EXPECT_QUIET(b->kq);
+	return NULL;
+}
+
+static char fifo[256];
+
+static void *
+slow_spawn_main(void *arg)
+{
+	posix_spawn_file_actions_t actions;
+	pid_t pid;
+	CHECK_EQ(posix_spawn_file_actions_init(&actions), 0);
+	/* It opens when somebody reads. */
+	CHECK_EQ(posix_spawn_file_actions_addopen(&actions, 1, fifo, O_WRONLY,
+	    0), 0);
+	CHECK_EQ(posix_spawnp(&pid, "true", &actions, NULL, true_argv, environ),
+	    0);
+	expect_exit(pid, 0);
+	CHECK_EQ(posix_spawn_file_actions_destroy(&actions), 0);
+	return arg;
+}
+
+TEST(what_comes_while_a_program_is_being_spawned_is_not_counted)
+{
+	char dir[] = "/tmp/kqueue-test-XXXXXX";
+	struct blocker b = {.kq = open_queue()};
+	pthread_t thread;
+	int fd;
+	NEEDS_PRELOAD();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
+	CHECK(mkdtemp(dir) != NULL);
+	snprintf(fifo, sizeof fifo, "%s/fifo", dir);
+	CHECK_EQ(mkfifo(fifo, 0600), 0);
+	handle(SIGUSR1, SIG_IGN, 0);
+	SIG_ADD(b.kq, SIGUSR1, 0);
+	CHECK_EQ(pthread_create(&thread, NULL, slow_spawn_main, NULL), 0);
+	WAIT_FOR(kernel_handler_of(SIGUSR1) == SIG_IGN);
+	send_me(SIGUSR1);
+	EXPECT_QUIET(b.kq);
+	CHECK((fd = open(fifo, O_RDONLY | O_CLOEXEC)) >= 0);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	EXPECT_QUIET(b.kq);
+	send_me(SIGUSR1);
+	EXPECT_ONLY(b.kq, SIGUSR1, 1);
+	/* What waited for another thread alone is gone, too. */
+	CHECK_EQ(pthread_create(&b.thread, NULL, blocker_main, &b), 0);
+	WAIT_FOR(atomic_load(&b.blocks));
+	CHECK_EQ(pthread_kill(b.thread, SIGUSR1), 0);
+	run_by(0);
+	atomic_store(&b.may_look, true);
+	CHECK_EQ(pthread_join(b.thread, NULL), 0);
+	CHECK_EQ(close(fd), 0);
+	CHECK_EQ(unlink(fifo), 0);
+	CHECK_EQ(rmdir(dir), 0);
+	CHECK_EQ(close(b.kq), 0);
+}
+
+static atomic_int spawned;
+
+static void
+spawn_in_handler(int sig)
+{
+	int before = errno;
+	pid_t pid;
+	(void)sig;
+	if (posix_spawn(&pid, "/nowhere", NULL, NULL, true_argv, environ) == 0)
+		waitpid(pid, NULL, 0);
+	atomic_fetch_add(&spawned, 1);
+	errno = before;
+}
+
+/* On top of whatever the library is about. */
+TEST(a_handler_may_spawn_while_a_watch_begins_or_ends)
+{
+	unsigned i;
+	int kq = open_queue(), was;
+	NEEDS_PRELOAD();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
+	handle(SIGUSR1, SIG_IGN, 0);
+	handle(SIGALRM, spawn_in_handler, SA_RESTART);
+	for (i = 0; i < 500; i++) {
+		struct itimerval soon = {{0, 0}, {0, 1 + i * 7 % 100}};
+		was = atomic_load(&spawned);
+		CHECK_EQ(setitimer(ITIMER_REAL, &soon, NULL), 0);
+		while (atomic_load(&spawned) == was) {
+			SIG_ADD(kq, SIGUSR1, 0);
+			SIG_CHANGE(kq, SIGUSR1, EV_DELETE);
+		}
+	}
+	SIG_ADD(kq, SIGUSR1, 0);
+	send_me(SIGUSR1);
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	CHECK(!is_blocked(SIGUSR1));
+	CHECK(!is_blocked(SIGALRM));
+	CHECK_EQ(close(kq), 0);
 }
 
 struct spawner {

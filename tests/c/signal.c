@@ -960,3 +960,37 @@ TEST(by_a_dup_the_queue_is_the_same_when_the_first_thread_has_ended)
 	}
 	expect_exit(pid, 0);
 }
+
+/* The first process of a namespace, whose child is the first one of another. */
+static void
+be_first_twice(void)
+{
+	int kq = open_queue();
+	CHECK_EQ(getpid(), 1);
+	handle(SIGUSR1, hit, 0);
+	SIG_ADD(kq, SIGUSR1, 0);
+	CHECK_EQ(unshare(CLONE_NEWPID), 0);
+	IN_CHILD({
+		int own;
+		CHECK_EQ(getpid(), 1);
+		own = open_queue();
+		SIG_ADD(own, SIGUSR1, 0);
+		CHECK_EQ(raise(SIGUSR1), 0);
+		EXPECT_ONLY(own, SIGUSR1, 1);
+		CHECK(kernel_handler_of(SIGUSR1) != hit);
+		SIG_CHANGE(own, SIGUSR1, EV_DELETE);
+		CHECK(kernel_handler_of(SIGUSR1) == hit);
+	});
+	EXPECT_QUIET(kq);
+	CHECK_EQ(raise(SIGUSR1), 0);
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+}
+
+TEST(a_child_with_its_parents_number_has_nothing_of_its_parents)
+{
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
+	if (unshare(CLONE_NEWPID) != 0 &&
+	    unshare(CLONE_NEWUSER | CLONE_NEWPID) != 0)
+		SKIP("no namespaces here");
+	IN_CHILD(be_first_twice());
+}

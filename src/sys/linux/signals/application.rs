@@ -119,7 +119,29 @@ fn ignore(signal: i32) -> u64 {
         (wanted.handler == libc::SIG_IGN).then_some(wanted)
     };
     let Some(wanted) = kernel::action(signal).ok().and_then(ignored) else { return 0 };
+    count_pending(signal);
     kernel::set_action(signal, &wanted).map_or(0, |_| bit(signal))
+}
+
+/// The kernel throws away what is pending of a signal when it is ignored. So
+/// what the calling thread blocks, sent to it or to the process, is taken and
+/// counted before; what waits for another thread alone is out of reach.
+///
+/// In a child that vfork() made nothing is counted. What is pending there was
+/// sent to it, and goes as it would natively.
+fn count_pending(signal: i32) {
+    /// More than may be pending, as a rule. It does not go on for ever.
+    const MOST: u32 = 1 << 20;
+    if !is_counted(signal) || owner() != kernel::process_id() {
+        return;
+    }
+    let Some(slot) = slot(signal) else { return };
+    for _ in 0..MOST {
+        if !kernel::take(signal) {
+            return;
+        }
+        slot.count_one(None);
+    }
 }
 
 /// The other program has not been run here, or has been in a child.

@@ -124,26 +124,26 @@ fn exchange(signal: i32, new: *const libc::sigaction) -> Result<Action> {
 /// library, which leaves its own signals out: those too must wait.
 pub(super) fn set_mask(mask: u64) -> u64 {
     let new = words(mask);
-    mask_call(new.as_ptr())
+    mask_call(libc::SIG_SETMASK, new.as_ptr())
+}
+
+/// Adds to the calling thread's mask; what it was.
+pub(super) fn block(set: u64) -> u64 {
+    let new = words(set);
+    mask_call(libc::SIG_BLOCK, new.as_ptr())
 }
 
 /// The signals that the calling thread blocks.
 pub(super) fn mask() -> u64 {
-    mask_call(core::ptr::null())
+    mask_call(libc::SIG_SETMASK, core::ptr::null())
 }
 
-fn mask_call(new: *const c_ulong) -> u64 {
+fn mask_call(how: libc::c_int, new: *const c_ulong) -> u64 {
     let mut old = Words::default();
     // SAFETY: `new` is null or a set, `old` is one; of the size given. It
     // cannot fail.
     unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            new,
-            old.as_mut_ptr(),
-            size_of::<Words>(),
-        )
+        libc::syscall(libc::SYS_rt_sigprocmask, how, new, old.as_mut_ptr(), size_of::<Words>())
     };
     set_of(old)
 }

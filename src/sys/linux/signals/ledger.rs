@@ -5,15 +5,20 @@
 //! locks. The exceptions are the handler, when it lets a default action happen,
 //! the fork handler, in a process that has one thread, and the application's own
 //! sigaction(): whatever it does in between is found by the next look.
+//!
+//! The application's handlers may spawn programs, which needs the lock (with the
+//! preload library). So no handler runs on top of whoever has it: see [`Locked`].
 
-use super::super::lock::{self, Mutex};
+use super::super::lock::{self, Mutex, RawLock};
 use super::count::Node;
 use super::hook;
 use super::kernel::{self, Action, bit, each};
-use super::table::{COUNTED, HOOKED, HOOKS, LEAVING, OWNER, SIGNALS, SLOTS, slot};
+use super::table::{COUNTED, HOOKED, HOOKS, LEAVING, OWNER, SIGNALS, SLOTS, owner, slot};
 use crate::errno::{Errno, Result};
 use crate::sync::Ordering;
 use crate::sys::linux::per_process::PerProcess;
+use core::ops::{Deref, DerefMut};
+use parking_lot::lock_api::MutexGuard;
 
 static LEDGER: PerProcess<Mutex<Ledger>> = PerProcess::new();
 
@@ -27,7 +32,63 @@ struct Ledger {
     nodes: [usize; SIGNALS],
 }
 
-/// Gives back the ledger, if the calling thread has it and leaves its call.
+/// The ledger with its lock. Until it is dropped the calling thread blocks all
+/// signals, so a handler that needs the lock does not wait for the very thread
+/// it has interrupted; and nobody leaves by longjmp, or is cancelled, with it.
+///
+/// That is two system calls more where a signal's watch begins or ends, or a
+/// program is spawned. A wait takes the lock only if a hook was set aside.
+struct Locked {
+    // Dropped in this order.
+    ledger: MutexGuard<'static, RawLock, Ledger>,
+    _quiet: Quiet,
+}
+
+impl Locked {
+    fn lock(ledger: &'static Mutex<Ledger>) -> Locked {
+        // Blocked before the lock is asked for: a thread that slept for it owns
+        // it in the moment it wakes.
+        let quiet = Quiet::begin();
+        Locked { ledger: ledger.lock(), _quiet: quiet }
+    }
+}
+
+impl Deref for Locked {
+    type Target = Ledger;
+
+    fn deref(&self) -> &Ledger {
+        &self.ledger
+    }
+}
+
+impl DerefMut for Locked {
+    fn deref_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
+}
+
+/// The calling thread blocks all signals, but for its own faults: one that is
+/// blocked ends the process, and there are programs whose system calls or pages
+/// are served by such a handler.
+struct Quiet(u64);
+
+impl Quiet {
+    fn begin() -> Quiet {
+        const FAULTS: [i32; 6] =
+            [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
+        let faults = FAULTS.into_iter().fold(0, |set, signal| set | bit(signal));
+        Quiet(kernel::block(!faults))
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        kernel::set_mask(self.0);
+    }
+}
+
+/// Gives back the ledger, if the calling thread has it and leaves its call: by a
+/// handler of its own faults, for no other runs then.
 pub(super) fn reclaim() {
     if let Some(ledger) = LEDGER.get() {
         lock::reclaim(ledger, |_| ());
@@ -102,10 +163,12 @@ pub(super) fn subscribe(signal: i32) -> Result<&'static Node> {
     let ledger = LEDGER.start(
         // If a thread that this process does not have held the lock, what it
         // guards is as that thread left it.
-        |inherited| inherited.try_lock().is_some(),
+        // That it is inherited is noted, for in a namespace of its own the
+        // child may have its parent's number.
+        |inherited| inherited.try_lock().map(|mut ledger| ledger.owner = 0).is_some(),
         || Mutex::new(Ledger::new()),
     )?;
-    let mut ledger = ledger.lock();
+    let mut ledger = Locked::lock(ledger);
     ledger.claim();
     let node = ledger.node(index)?;
     // Before the hook: what the application sets from now on is hooked.
@@ -127,7 +190,7 @@ pub(super) fn subscribe(signal: i32) -> Result<&'static Node> {
 /// Ends it. The last one leaves the signal to the application.
 pub(super) fn unsubscribe(signal: i32, node: &'static Node) {
     let (Ok(index), Some(ledger)) = (usize::try_from(signal), LEDGER.get()) else { return };
-    let mut ledger = ledger.lock();
+    let mut ledger = Locked::lock(ledger);
     ledger.give_back(index, node);
     let Some(users) = ledger.users.get_mut(index) else { return };
     *users = users.saturating_sub(1);
@@ -160,7 +223,7 @@ pub(super) fn look_after(signal: i32) -> Result<()> {
         return Ok(());
     }
     let Some(ledger) = LEDGER.get() else { return Ok(()) };
-    let _ledger = ledger.lock();
+    let _ledger = Locked::lock(ledger);
     match hook(signal) {
         // There are no more hooks: it is as if the application set its handler
         // after this look.
@@ -220,11 +283,15 @@ fn hook(signal: i32) -> Result<()> {
 }
 
 /// Runs something with the lock. `None`: this process has no ledger of its own.
-/// (A child that vfork() made has its parent's, whose other threads run on.)
+/// (A child that vfork() made has its parent's, whose other threads run on. It
+/// does not take the lock: who would give it back if the child were killed?)
 pub(super) fn with_lock<R>(run: impl FnOnce() -> R) -> Option<R> {
     let ledger = LEDGER.get()?;
-    let ledger = ledger.lock();
-    (ledger.owner == kernel::process_id()).then(run)
+    if owner() != kernel::process_id() {
+        return None;
+    }
+    let _ledger = Locked::lock(ledger);
+    Some(run())
 }
 
 /// Gives a signal back to the application, if the hook still is over it.
@@ -255,5 +322,9 @@ pub(super) fn unhook(signal: i32) {
 pub(super) fn in_forked_child() {
     let unhook_but =
         |counted: u64| each(HOOKED.load(Ordering::Acquire) & !counted).for_each(unhook);
-    with_lock(|| unhook_but(COUNTED.load(Ordering::Acquire))).unwrap_or_else(|| unhook_but(0));
+    with_lock(|| unhook_but(COUNTED.load(Ordering::Acquire))).unwrap_or_else(|| {
+        // In a namespace of its own the child may have its parent's number.
+        OWNER.store(0, Ordering::Release);
+        unhook_but(0);
+    });
 }
