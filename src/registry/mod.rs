@@ -97,14 +97,14 @@ fn register_handler() -> Result<()> {
 /// threads that do: so it begins as any first call does.
 extern "C" fn in_forked_child() {
     let holders = sys::holders_until_now();
-    let has_begun = has_begun();
+    let had_begun = has_begun();
     // What the child runs, or execs, is not to notice: whatever else is kept.
     sys::in_forked_child();
-    if !has_begun {
+    if !had_begun {
         HANDLED.store(true, Ordering::Relaxed);
     }
     if CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
-        sys::disown_in_handler((!has_begun).then_some(holders));
+        sys::disown_in_handler((!had_begun).then_some(holders), has_begun);
     }
 }
 

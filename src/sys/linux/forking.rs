@@ -24,8 +24,8 @@ fn call(handler: extern "C" fn()) -> unsafe extern "C" fn() {
 /// In a forked child, in the handler: closes everything that the parent keeps,
 /// and its queues. `None`: the child has made a call before, in a handler that
 /// runs before ours, which closed what was written down; what is there by now is
-/// its own. Async-signal-safe.
-pub(crate) fn disown_in_handler(parents: Option<Holders>) {
+/// its own. `has_begun`: has it by now? Async-signal-safe.
+pub(crate) fn disown_in_handler(parents: Option<Holders>, has_begun: fn() -> bool) {
     if let Some(parents) = parents {
         kept::disown(parents, true);
     }
@@ -33,7 +33,8 @@ pub(crate) fn disown_in_handler(parents: Option<Holders>) {
         return;
     }
     kept::nobody_is_busy();
-    if parents.is_some() {
+    // A thread that such a handler started may have begun since, and be gone.
+    if parents.is_some() && !has_begun() {
         kept::disown_all();
     }
     // If the list cannot be had, what another thread was making stays open

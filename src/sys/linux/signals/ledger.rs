@@ -322,9 +322,19 @@ pub(super) fn unhook(signal: i32) {
 pub(super) fn in_forked_child() {
     let unhook_but =
         |counted: u64| each(HOOKED.load(Ordering::Acquire) & !counted).for_each(unhook);
-    with_lock(|| unhook_but(COUNTED.load(Ordering::Acquire))).unwrap_or_else(|| {
-        // In a namespace of its own the child may have its parent's number.
-        OWNER.store(0, Ordering::Release);
-        unhook_but(0);
+    let parents = OWNER.load(Ordering::Acquire);
+    if with_lock(|| unhook_but(COUNTED.load(Ordering::Acquire))).is_some() {
+        return;
+    }
+    // In a namespace of its own the child may have its parent's number. If it is
+    // another by now, such a thread has begun in this moment; and what it has
+    // hooked since may have been taken from it.
+    let _ = OWNER.compare_exchange(parents, 0, Ordering::AcqRel, Ordering::Relaxed);
+    unhook_but(0);
+    with_lock(|| {
+        each(COUNTED.load(Ordering::Acquire)).for_each(|signal| {
+            // What cannot be is found by the next look.
+            let _ = hook(signal);
+        });
     });
 }
