@@ -989,6 +989,7 @@ be_first_twice(void)
 TEST(a_child_with_its_parents_number_has_nothing_of_its_parents)
 {
 	NOT_UNDER_VALGRIND(OWN_SIGNALS);
+	NOT_UNDER_THREAD_CHECKER("the handlers that the kernel has are its own");
 	if (unshare(CLONE_NEWPID) != 0 &&
 	    unshare(CLONE_NEWUSER | CLONE_NEWPID) != 0)
 		SKIP("no namespaces here");
