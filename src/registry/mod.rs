@@ -5,6 +5,7 @@
 //! | this one | the process's registry: its beginning, its forks, and finding |
 //! | `queues` | the queues there are, and what becomes of them |
 //! | `closing` | what the preload library tells of |
+//! | `closers` | which thread is closing what |
 //! | `numbers` | from a number to its queue, without a lock |
 //!
 //! A forked child has no queues (as on BSD): its registry starts empty, and
@@ -12,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod closers;
 mod closing;
 mod numbers;
 mod queues;
@@ -163,7 +165,7 @@ fn find_slow(
 /// have left its close for good in a way that the C library tells nobody of.
 fn let_close(number: Descriptor) {
     const LONG: Span = Span::millis(1000);
-    if !sys::is_closing(number) || closing::is_own(number) {
+    if !sys::is_closing(number) || closers::is_own(number) {
         return;
     }
     let begun = Native::now();

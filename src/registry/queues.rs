@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::closers;
 use super::numbers::{Entry, Numbers, leak};
 use crate::errno::{Errno, Result};
 use crate::queue::{Home, Queue};
@@ -536,7 +537,7 @@ impl<P: Platform> Registry<P> {
         let Some(mut roster) = self.roster.try_lock() else { return false };
         self.owner.store(sys::process_id(), Ordering::Relaxed);
         self.numbers.for_each(|number, _| self.numbers.set(number, None));
-        super::closing::end_all();
+        closers::end_all();
         let Roster { residents, vacant, graves, lost, spares, hand } = &mut *roster;
         *hand = 0;
         graves.clear();
