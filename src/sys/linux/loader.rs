@@ -6,6 +6,10 @@
 //! kqueue() would wait for ever. They also leave a message for dlerror(). So all
 //! is asked when the library is loaded, in a constructor, and no call takes that
 //! lock. What is called before that, by the constructors of others, looks then.
+//!
+//! A look that fails leaves its message in memory that the next one frees. The
+//! program may have a free() of its own, which looks for the C library's first,
+//! and would never come to an end. So only what is there is looked for.
 
 use crate::sync::{AtomicPtr, Ordering};
 use core::ffi::{CStr, c_void};
@@ -15,6 +19,7 @@ use core::ptr;
 #[derive(Debug)]
 pub(super) struct Name {
     name: &'static CStr,
+    is_there: fn() -> bool,
     found: AtomicPtr<c_void>,
 }
 
@@ -22,8 +27,8 @@ pub(super) struct Name {
 const NOWHERE: *mut c_void = ptr::without_provenance_mut(1);
 
 impl Name {
-    const fn new(name: &'static CStr) -> Name {
-        Name { name, found: AtomicPtr::new(ptr::null_mut()) }
+    const fn new(name: &'static CStr, is_there: fn() -> bool) -> Name {
+        Name { name, is_there, found: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// Null: there is none.
@@ -38,21 +43,63 @@ impl Name {
 
     #[cold]
     fn look(&self) -> *mut c_void {
-        // SAFETY: a name that ends in NUL.
-        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, self.name.as_ptr()) };
-        if found.is_null() {
-            forget_error();
+        let mut found = ptr::null_mut();
+        if (self.is_there)() {
+            // SAFETY: a name that ends in NUL.
+            found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, self.name.as_ptr()) };
+            if found.is_null() {
+                forget_error();
+            }
         }
         self.found.store(if found.is_null() { NOWHERE } else { found }, Ordering::Relaxed);
         found
     }
 }
 
-/// The C library's, where it has one (glibc since 2.35).
-pub(super) static EPOLL_PWAIT2: Name = Name::new(c"epoll_pwait2");
+/// The C library's, where it has one.
+pub(super) static EPOLL_PWAIT2: Name = Name::new(c"epoll_pwait2", has_exact_wait);
 
 /// The preload library's.
-pub(super) static PRELOAD_ATTACH: Name = Name::new(c"libkqueue_preload_attach");
+pub(super) static PRELOAD_ATTACH: Name = Name::new(c"libkqueue_preload_attach", is_preloaded);
+
+/// glibc has it since 2.35.
+#[cfg(target_env = "gnu")]
+fn has_exact_wait() -> bool {
+    // SAFETY: it has no arguments.
+    let version = unsafe { libc::gnu_get_libc_version() };
+    // SAFETY: a string that stays.
+    let version = unsafe { CStr::from_ptr(version) }.to_str().unwrap_or_default();
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (parts.next(), parts.next()) >= (Some(2), Some(35))
+}
+
+/// musl has none.
+#[cfg(not(target_env = "gnu"))]
+fn has_exact_wait() -> bool {
+    false
+}
+
+/// Is the preload library there, by the name of its file?
+fn is_preloaded() -> bool {
+    extern "C" fn look(
+        object: *mut libc::dl_phdr_info,
+        _size: usize,
+        _data: *mut c_void,
+    ) -> core::ffi::c_int {
+        // SAFETY: the loader's description of an object, alive for this call.
+        let name = unsafe { (*object).dlpi_name };
+        if name.is_null() {
+            return 0;
+        }
+        // SAFETY: a string of the loader's.
+        let path = unsafe { CStr::from_ptr(name) }.to_bytes();
+        let file = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let known = [b"libkqueue-preload".as_slice(), b"libkqueue_preload"];
+        core::ffi::c_int::from(known.iter().any(|known| file.starts_with(known)))
+    }
+    // SAFETY: a function of the right type, which keeps nothing.
+    unsafe { libc::dl_iterate_phdr(Some(look), ptr::null_mut()) != 0 }
+}
 
 /// Runs when the library is loaded; in a program or a plugin that the archive is
 /// linked into, before their own constructors, which have no number. It is taken
