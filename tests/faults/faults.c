@@ -2527,3 +2527,43 @@ TEST(a_timer_that_was_read_since_the_hint_is_no_event)
 {
 	alone(timer_goes_meanwhile);
 }
+
+/* The writing end of a FIFO. Without one there is an end to be read. */
+static struct {
+	char path[64];
+	int fd;
+} writer;
+
+static void
+close_writer(int fd)
+{
+	(void)fd;
+	CHECK_EQ(close(writer.fd), 0);
+}
+
+static void
+open_writer(int fd)
+{
+	(void)fd;
+	writer.fd = open(writer.path, O_WRONLY | O_CLOEXEC);
+	CHECK(writer.fd != -1);
+}
+
+static void
+end_goes_meanwhile(void)
+{
+	int fd;
+	snprintf(writer.path, sizeof writer.path, "fifo-%d", (int)getpid());
+	CHECK_EQ(mkfifo(writer.path, 0600), 0);
+	fd = open(writer.path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	CHECK(fd != -1);
+	open_writer(fd);
+	goes_meanwhile(fd, close_writer, open_writer);
+	CHECK_EQ(close(writer.fd), 0);
+	CHECK_EQ(unlink(writer.path), 0);
+}
+
+TEST(an_end_that_has_a_writer_since_the_hint_is_no_event)
+{
+	alone(end_goes_meanwhile);
+}
