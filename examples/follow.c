@@ -16,10 +16,14 @@
  * one is followed on, until nothing came for -l seconds (60).  What one writer
  * wrote to both is printed in its order.
  *
+ * A look in the middle of a write() sees half a line.  It is printed, but other
+ * text of its name waits for the rest; for a second, as a writer may have died
+ * there.
+ *
  * What cannot be seen is lost, as for tail: a file that took the name and lost
- * it again between two looks, and what was cut off before it was read; and a
- * file that was cut off and has since grown past where we were passes for one
- * that only grew.
+ * it again between two looks, what is written to one that 16 newer have had the
+ * name of, and what was cut off before it was read; and a file that was cut off
+ * and has since grown past where we were passes for one that only grew.
  *
  * What is in the queue:
  *
@@ -29,6 +33,7 @@
  *	VNODE	each directory that a name is in: that something was made,
  *		removed or renamed there
  *	TIMER	each old file, under its address: closes it after the silence
+ *	TIMER	a name, under its address: ends the wait for the rest of a line
  *	TIMER	0: looks at the names now and then while one of them cannot be
  *		watched, for its directory is not there or it is a link
  *	SIGNAL	SIGINT and SIGTERM, which are ignored otherwise
@@ -60,6 +65,7 @@
 #define	CHUNK		65536
 #define	TURN		(16 * CHUNK)	/* of one file, before others' turn */
 #define	MAXOLD		16		/* old files that one name keeps open */
+#define	REST_MS		1000		/* for the rest of a line */
 #define	LOOK_MS		1000		/* between looks at what is not watched */
 #define	PATIENCE	1		/* seconds for our reader, at the end */
 #define	PIECE		4096		/* goes into any pipe with room at all */
@@ -105,6 +111,8 @@ struct name {
 	struct nodes	files;		/* the oldest first */
 	struct node	*current;	/* the last one, or NULL */
 	struct node	*unfinished;	/* ended in mid-line, printed last */
+	int		waiting;	/* for its rest: READ of others is off */
+	int		overdue;	/* its rest did not come in time */
 	int		islink;
 	int		trouble;	/* errno of the last open(), or 0 */
 };
@@ -247,14 +255,63 @@ output_header(const struct name *name)
 	printed = name;
 }
 
+/* READ of all that must wait for the rest of a line. */
+static void
+name_switch_others(struct name *name, unsigned short flags)
+{
+	struct node *o;
+
+	TAILQ_FOREACH(o, &name->files, link)
+		if (o != name->unfinished && change(kq, (uintptr_t)o->fd,
+		    EVFILT_READ, flags, 0, 0, o) == -1)
+			err(1, "%s", name->path);
+}
+
+/* There is something to print behind the half of a line. */
+static void
+name_wait(struct name *name)
+{
+	/* Also of what was opened since. */
+	name_switch_others(name, EV_DISABLE);
+	if (!name->waiting && change(kq, (uintptr_t)name, EVFILT_TIMER,
+	    EV_ADD | EV_ONESHOT, 0, REST_MS, name->unfinished) == -1)
+		err(1, "timer");
+	name->waiting = 1;
+}
+
+/* The rest came, or will not. */
+static void
+name_go_on(struct name *name)
+{
+	if (name->waiting) {
+		/* It may have gone off. */
+		(void)change(kq, (uintptr_t)name, EVFILT_TIMER, EV_DELETE, 0, 0,
+		    NULL);
+		name_switch_others(name, EV_ENABLE);
+	}
+	name->waiting = 0;
+	name->overdue = 0;
+}
+
+/* Its name has it no more. */
+static void
+file_leave(struct node *o)
+{
+	struct name *name = o->name;
+
+	if (name->current == o)
+		name->current = NULL;
+	if (name->unfinished == o) {
+		name_go_on(name);
+		name->unfinished = NULL;
+	}
+	TAILQ_REMOVE(&name->files, o, link);
+}
+
 static void
 file_close(struct node *o)
 {
-	TAILQ_REMOVE(&o->name->files, o, link);
-	if (o->name->current == o)
-		o->name->current = NULL;
-	if (o->name->unfinished == o)
-		o->name->unfinished = NULL;
+	file_leave(o);
 	node_close(o);
 }
 
@@ -353,8 +410,10 @@ file_measure(struct node *o)
 		warnx("%s: became shorter, is printed from its beginning",
 		    o->name->path);
 		file_seek(o, 0);
-		if (o->name->unfinished == o)
+		if (o->name->unfinished == o) {
+			name_go_on(o->name);
 			o->name->unfinished = NULL;
+		}
 	}
 	o->limit = st.st_size;
 }
@@ -378,6 +437,12 @@ name_print(struct name *name)
 		next = TAILQ_NEXT(o, link);
 		if (o->pos == o->limit)
 			continue;
+		if (name->unfinished != NULL && name->unfinished != o &&
+		    !name->overdue && !stopping) {
+			name_wait(name);
+			return;
+		}
+		name_go_on(name);
 		if (o->kind == OLD)
 			file_linger(o);
 		cut = !stopping && o->limit - o->pos > TURN;
@@ -387,6 +452,7 @@ name_print(struct name *name)
 		if (file_print(o) == -1 || cut)
 			return;
 	}
+	name_go_on(name);
 }
 
 /* The name stands for something else, or for nothing. */
@@ -529,9 +595,13 @@ name_look(struct name *name, long lines)
 		close(fd);
 		(void)change(kq, (uintptr_t)o, EVFILT_TIMER, EV_DELETE, 0, 0,
 		    NULL);
-		TAILQ_REMOVE(&o->name->files, o, link);
+		file_leave(o);
 		o->kind = CURRENT;
 		o->name = name;
+		/* It may have had to wait for another. */
+		if (change(kq, (uintptr_t)o->fd, EVFILT_READ, EV_ENABLE, 0, 0,
+		    o) == -1)
+			err(1, "%s", name->path);
 	} else {
 		o = node_new(CURRENT, fd, name);
 		o->dev = st.st_dev;
@@ -689,7 +759,9 @@ file_event(struct node *o, const struct kevent *kev)
 {
 	struct name *name = o->name;
 
-	if (kev->filter == EVFILT_TIMER) {
+	if (kev->filter == EVFILT_TIMER && kev->ident == (uintptr_t)name) {
+		name->overdue = name->waiting;
+	} else if (kev->filter == EVFILT_TIMER) {
 		if (o->kind != OLD)
 			return;
 		file_measure(o);

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 pub(crate) fn trials(stage: &Stage) -> Vec<Trial> {
-    let all: [Case; 21] = [
+    let all: [Case; 23] = [
         ("help", help),
         ("last_lines", last_lines),
         ("appended", appended),
@@ -32,6 +33,8 @@ pub(crate) fn trials(stage: &Stage) -> Vec<Trial> {
         ("rotated_into_a_followed_name", rotated_into_a_followed_name),
         ("old_files_are_closed", old_files_are_closed),
         ("hundred_files", hundred_files),
+        ("halves_of_lines", halves_of_lines),
+        ("half_of_a_line_is_not_waited_for_long", half_of_a_line_is_not_waited_for_long),
         ("bursts_under_rotation", bursts_under_rotation),
         ("ends_at_signals", ends_at_signals),
         ("ends_though_nobody_reads", ends_though_nobody_reads),
@@ -478,29 +481,103 @@ fn hundred_files(stage: &Stage) {
     assert_eq!(lines.count(), 3 * FILES);
 }
 
+/// Writes the half of a line, and rotates when it was printed: the old file and
+/// the new one.
+fn rotate_in_mid_line(follower: &mut Follower, round: usize) -> (File, File) {
+    let path = follower.path("log");
+    let mut old = open(&path);
+    let half = format!("{round}: one half, ");
+    write(&mut old, &half);
+    follower.program.until("the half", |program| program.out().ends_with(&half));
+    fs::rename(&path, follower.path("log.1")).expect("renamed");
+    let new = open(&path);
+    follower.until_said(FOLLOWS, round);
+    (old, new)
+}
+
+/// As of a write() that is seen in its middle, by one that takes its time.
+fn halves_of_lines(stage: &Stage) {
+    let dir = directory(stage);
+    append(&dir.join("log"), "ready\n");
+    let mut follower = Follower::start(stage, &dir, &["log"]);
+    follower.program.until_out("ready\n");
+    let mut round = 0;
+    let mut in_time = 0;
+    while in_time < 3 {
+        round += 1;
+        let (mut old, mut new) = rotate_in_mid_line(&mut follower, round);
+        let began = Instant::now();
+        write(&mut new, &format!("{round}: new\n"));
+        // Time for it to be printed at once, which it must not be.
+        thread::sleep(Duration::from_millis(100));
+        write(&mut old, &format!("{round}: the other\n"));
+        let late = began.elapsed() >= Duration::from_millis(900);
+        let lines = [format!("{round}: new\n"), format!("{round}: the other\n")];
+        follower.program.until("both", |program| lines.iter().all(|l| program.out().contains(l)));
+        let wanted = format!("{round}: one half, {round}: the other\n{round}: new\n");
+        assert!(late || follower.program.out().ends_with(&wanted), "{}", follower.program.out());
+        in_time += usize::from(!late);
+        // What waited is watched as before.
+        write(&mut old, &format!("{round}: last\n"));
+        write(&mut new, &format!("{round}: more\n"));
+        for line in [format!("{round}: last\n"), format!("{round}: more\n")] {
+            follower.program.until("both", |program| program.out().contains(&line));
+        }
+    }
+    follower.program.stops(libc::SIGTERM);
+}
+
+fn half_of_a_line_is_not_waited_for_long(stage: &Stage) {
+    let dir = directory(stage);
+    append(&dir.join("log"), "ready\n");
+    let mut follower = Follower::start(stage, &dir, &["log"]);
+    follower.program.until_out("ready\n");
+    for round in 1..=2 {
+        let (old, mut new) = rotate_in_mid_line(&mut follower, round);
+        drop(old);
+        let began = Instant::now();
+        write(&mut new, &format!("{round}: new\n"));
+        let wanted = format!("{round}: one half, {round}: new\n");
+        follower.program.until("both", |program| program.out().ends_with(&wanted));
+        assert!(began.elapsed() >= Duration::from_millis(900));
+        write(&mut new, &format!("{round}: more\n"));
+        let wanted = format!("{wanted}{round}: more\n");
+        follower.program.until("more", |program| program.out().ends_with(&wanted));
+    }
+    // It does not keep the follower from ending, with all printed.
+    let (_old, mut new) = rotate_in_mid_line(&mut follower, 3);
+    write(&mut new, "3: new\n");
+    follower.program.stops(libc::SIGTERM);
+    assert!(follower.program.out().ends_with("3: one half, 3: new\n"));
+}
+
 /// Several writers that open their log anew now and then, and a rotation that
-/// does not wait for them: only for the follower to have seen the new file.
+/// does not wait for them: only for the follower to have seen the new file, and
+/// to have the one still open that the slowest writes to.
 fn bursts_under_rotation(stage: &Stage) {
     const WRITERS: usize = 3;
     const ROTATIONS: usize = 40;
+    const KEPT: usize = 16;
     let dir = directory(stage);
     let log = dir.join("log");
     append(&log, "ready\n");
     let mut follower = Follower::start(stage, &dir, &["log"]);
     let rotated = AtomicUsize::new(0);
+    let opened: Vec<_> = (0..WRITERS).map(|_| AtomicUsize::new(0)).collect();
     let done = AtomicBool::new(false);
     follower.program.until("it follows", |program| program.out() == "ready\n");
 
     let written: Vec<usize> = thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
-                let (log, rotated, done) = (&log, &rotated, &done);
+                let (log, rotated, opened, done) = (&log, &rotated, &opened[writer], &done);
                 scope.spawn(move || {
                     let mut count = 0;
                     while !done.load(Ordering::SeqCst) {
                         // Told to, as a daemon is by a signal, but late.
                         let seen = rotated.load(Ordering::SeqCst);
                         let mut file = open(log);
+                        opened.store(seen, Ordering::SeqCst);
                         while rotated.load(Ordering::SeqCst) == seen && !done.load(Ordering::SeqCst)
                         {
                             write(&mut file, &format!("{writer} {count}\n"));
@@ -523,6 +600,8 @@ fn bursts_under_rotation(stage: &Stage) {
             drop(open(&log));
             rotated.store(rotation, Ordering::SeqCst);
             follower.until_said(FOLLOWS, rotation);
+            let slowest = || opened.iter().map(|n| n.load(Ordering::SeqCst)).min().unwrap_or(0);
+            follower.program.until("nobody is far behind", |_| rotation - slowest() < KEPT);
         }
         done.store(true, Ordering::SeqCst);
         writers.into_iter().map(|writer| writer.join().expect("a writer")).collect()
