@@ -20,6 +20,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Seek};
+use std::num::NonZero;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
@@ -398,7 +399,10 @@ fn collect(runner: &Arc<Runner>) -> Result<Vec<Trial>, String> {
 }
 
 fn main() -> ExitCode {
-    let args = Arguments::from_args();
+    let mut args = Arguments::from_args();
+    // Many cases wait more than they work.
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    args.test_threads.get_or_insert(2 * processors);
     match collect(&Arc::new(Runner::from_env())) {
         Ok(trials) => libtest_mimic::run(&args, trials).exit_code(),
         Err(why) => {
