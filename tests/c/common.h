@@ -142,6 +142,15 @@ now_ns(void)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* What the calling thread has had of a processor. */
+__attribute__((unused)) static int64_t
+thread_cpu_ns(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
 __attribute__((unused)) static struct kevent
 kev(uintptr_t ident, int filter, unsigned flags, unsigned fflags,
     intptr_t data, void *udata)

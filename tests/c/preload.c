@@ -1090,14 +1090,6 @@ TEST(handlers_may_close_a_queue_in_the_middle_of_any_call)
 	close_pair(fds);
 }
 
-static int64_t
-thread_cpu_ns(void)
-{
-	struct timespec ts;
-	CHECK_EQ(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts), 0);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
 static volatile int half_closed = -1;
 static atomic_int looked;
 static _Atomic int64_t longest;
