@@ -462,7 +462,26 @@ TEST(closed_with_a_dup_alive_wakes_clear_oneshot_and_dispatch_in_passing)
 	}
 }
 
-/* To be rid of it the queue is made anew; only the library's own can be told. */
+/* To be rid of it the queue is made anew, and the kernel knows nothing of what
+ * was told. */
+TEST(closed_with_a_dup_alive_tells_once_more_what_is_not_read)
+{
+	int fds[2], live[2], other, kq = new_queue();
+	NOT_WITH_PRELOAD();
+	unix_pair(live);
+	READ_ADD(kq, live[0], EV_CLEAR);
+	put(live[1], 1);
+	EXPECT_READ(kq, live[0], EV_CLEAR, 0, 1);
+	EXPECT_QUIET(kq);
+	leave_a_ghost(kq, 0, fds, &other);
+	EXPECT_READ(kq, live[0], EV_CLEAR, 0, 1);
+	EXPECT_QUIET(kq);
+	lay_the_ghost(fds, other);
+	close_pair(live);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* Only the library's own queues can be told that it is another object now. */
 TEST(closed_with_a_dup_alive_takes_the_queue_out_of_a_foreign_epoll)
 {
 	struct epoll_event want = {.events = EPOLLIN}, got;

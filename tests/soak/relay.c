@@ -102,13 +102,16 @@ filter_of(const struct lane *l)
 	return filters[l->what];
 }
 
-/* More than one event for one cause: only where the set of a queue that was
- * rebuilt reports again what is not yet read. */
+/*
+ * More than one event for one cause: only where the set of a queue that was made
+ * anew reports again what is not yet read (BEHAVIOUR.md D20). That can be in any
+ * round: a thread that is in a call on the file, and gets no processor, keeps it
+ * open behind a close() for as long.
+ */
 static void
 told_again(struct lane *l, const struct kevent *ev)
 {
-	if (!exact && (now.ghosts || now.forks) && l->what == THING &&
-	    l->mode == EV_CLEAR) {
+	if (!exact && l->what == THING && l->mode == EV_CLEAR) {
 		COUNT(T_TOLD_AGAIN, 1);
 		return;
 	}
