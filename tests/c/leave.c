@@ -92,8 +92,9 @@ work(const struct work *w, unsigned turn)
 	inside = 0;
 	while (turn % 16 == 0 && read(w->in, &byte, 1) == 1)
 		;
+	/* valgrind lets a signal interrupt what does not sleep, too. */
 	if (turn % 16 == 8 && write(w->out, "x", 1) == -1)
-		CHECK_EQ(errno, EAGAIN);
+		CHECK(errno == EAGAIN || errno == EINTR);
 }
 
 /* Everything works as if nobody had ever left. */
