@@ -119,6 +119,13 @@ static struct {
 	long countdown;
 } replaced;
 
+/* The same, that closes a number just before something is to be taken out of the
+ * set that it is. */
+static struct {
+	int number;
+	long countdown;
+} closed;
+
 /* What another thread does while this one is back from its next wait with
  * something, and has not looked at it. */
 static void (*meanwhile)(void);
@@ -293,6 +300,9 @@ epoll_ctl(int set, int op, int fd, struct epoll_event *event)
 	int rv = 0;
 	if (inside && replaced.countdown != 0 && fd == replaced.number &&
 	    --replaced.countdown == 0 && dup2(replaced.file, fd) != fd)
+		abort();
+	if (inside && op == EPOLL_CTL_DEL && closed.countdown != 0 &&
+	    set == closed.number && --closed.countdown == 0 && close(set) != 0)
 		abort();
 	if (op == EPOLL_CTL_MOD && fails(EPOLL_MOD))
 		return -1;
@@ -2351,6 +2361,81 @@ queue_replaced_anywhere_in_a_renewal(void)
 TEST(a_queue_replaced_in_the_middle_of_its_renewal_is_watched_no_more)
 {
 	alone(queue_replaced_anywhere_in_a_renewal);
+}
+
+static int
+queue_with(uintptr_t ident)
+{
+	struct kevent k = kev(ident, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+	int kq = lib_kqueue();
+	CHECK(kq != -1);
+	CHECK_EQ(lib_kevent(kq, &k, 1, NULL, 0, NULL), 0);
+	return kq;
+}
+
+/* Is it still the one that was made with this, and is that told once? */
+static void
+tells_of(int kq, uintptr_t ident)
+{
+	struct kevent got, k = kev(ident, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+	CHECK_EQ(lib_kevent(kq, &k, 1, NULL, 0, NULL), 0);
+	CHECK_EQ(lib_kevent(kq, NULL, 0, &got, 1, &no_wait), 1);
+	CHECK_EQ(got.ident, ident);
+	CHECK_EQ(lib_kevent(kq, NULL, 0, &got, 1, &no_wait), 0);
+}
+
+/* A queue is made anew twice, and the first time a number of another one, which
+ * has more, is closed while the library asks whether it is the first one's. */
+static bool
+dup_of_another_closed_in_a_renewal(long n)
+{
+	int64_t until = now_ns() + GENEROUS_MS * INT64_C(1000000);
+	int kq = queue_with(1), other = queue_with(2), dups[3], i;
+	struct kevent got;
+	struct pollfd p = {kq, POLLIN, 0};
+	bool reached = false;
+	for (i = 0; i < 3; i++) {
+		CHECK((dups[i] = dup(other)) != -1);
+		CHECK_EQ(lib_kevent(dups[i], NULL, 0, NULL, 0, NULL), 0);
+	}
+	closed.number = other;
+	closed.countdown = n;
+	for (i = 0; i < 2; i++) {
+		int haunting[2], copy = haunt(kq, haunting);
+		while (poll(&p, 1, 0) != 0) {
+			CHECK_EQ(lib_kevent(kq, NULL, 0, &got, 1, &no_wait), 0);
+			if (now_ns() > until)
+				FAIL("the ghost stays");
+		}
+		close(haunting[1]);
+		close(copy);
+		if (i == 0)
+			reached = closed.countdown == 0;
+		closed.countdown = 0;
+	}
+	if (!reached)
+		close(other);
+	for (i = 0; i < 3; i++)
+		tells_of(dups[i], 2);
+	tells_of(kq, 1);
+	for (i = 0; i < 3; i++)
+		close(dups[i]);
+	close(kq);
+	return reached;
+}
+
+static void
+dup_of_another_closed_anywhere_in_a_renewal(void)
+{
+	long n = 1;
+	while (dup_of_another_closed_in_a_renewal(n))
+		n++;
+	CHECK(n > 1);
+}
+
+TEST(a_queue_keeps_its_numbers_when_one_is_closed_in_anothers_renewal)
+{
+	alone(dup_of_another_closed_anywhere_in_a_renewal);
 }
 
 TEST(a_number_replaced_in_the_middle_of_a_renewal_starts_clean)

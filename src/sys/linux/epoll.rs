@@ -148,26 +148,42 @@ fn control(set: Descriptor, op: i32, fd: Descriptor, events: u32, data: u64) -> 
     Ok(())
 }
 
+/// Whether something is in a set.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Asked {
+    Is,
+    IsNot,
+    /// It was not, and now it may be in that one for good: the number was closed
+    /// under the question, and the set lives on by another, where the same
+    /// question would be answered wrongly.
+    Spoilt,
+}
+
 /// Is `member` in the queue's set that `number` refers to? A stranger's epoll
 /// is not asked. The question is an ADD that finds it there: a MOD would make a
 /// member of an edge hint anew. In another queue's set the member goes in and
 /// out again with a mask that reports nothing.
-pub(super) fn contains(number: Descriptor, member: &Private) -> bool {
+pub(super) fn ask(number: Descriptor, member: &Private) -> Asked {
     if !kept::bears(number, Mark::Queue) {
-        return false;
+        return Asked::IsNot;
     }
     match add(number, member.number(), libc::EPOLLONESHOT as u32, 0) {
-        Err(Errno::EEXIST) => true,
-        Err(_) => false,
-        Ok(()) => {
-            // It fails where the number has been closed since. Should it be this
-            // very queue's by now, its own entry goes (BEHAVIOUR.md has that):
-            // nothing takes one back only if it is the one that was put in, and
-            // KCMP_EPOLL_TFD, which asks without a touch, takes ten times as long.
-            let _ = remove(number, member.number());
-            false
-        }
+        Err(Errno::EEXIST) => Asked::Is,
+        Err(_) => Asked::IsNot,
+        // It fails where the number has been closed since. Should it be this
+        // very queue's by now, its own entry goes (BEHAVIOUR.md has that):
+        // nothing takes one back only if it is the one that was put in, and
+        // KCMP_EPOLL_TFD, which asks without a touch, takes ten times as long.
+        Ok(()) => match remove(number, member.number()) {
+            Ok(()) => Asked::IsNot,
+            Err(_) => Asked::Spoilt,
+        },
     }
+}
+
+/// As [`ask`], where a wrong yes does no harm or is found out.
+pub(super) fn contains(number: Descriptor, member: &Private) -> bool {
+    ask(number, member) == Asked::Is
 }
 
 /// Takes what a set has ready now. No cancellation point: what is taken must

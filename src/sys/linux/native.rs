@@ -76,6 +76,7 @@ impl Platform for Native {
             alarm: None,
             second: None,
             third: None,
+            spoilt_farewell: None,
             knocker: None,
             files: Files::new(),
             mounts: MountTable::new(),
@@ -91,7 +92,15 @@ impl Platform for Native {
     }
 
     fn answers_to(&self, number: Descriptor) -> bool {
-        self.doorbell.as_ref().is_some_and(|doorbell| epoll::contains(number, doorbell))
+        let Some(doorbell) = &self.doorbell else { return false };
+        // The doorbell of one can be left in the set of another by a question
+        // during which that was closed: see `epoll::Asked`.
+        let is_another = || {
+            number != self.number
+                && epoll::contains(self.number, doorbell)
+                && syscall::is_same_file(number, self.number) == Some(false)
+        };
+        epoll::contains(number, doorbell) && !is_another()
     }
 
     fn reach(&mut self, number: Descriptor) {

@@ -22,6 +22,8 @@ pub(crate) struct Native {
     pub(super) alarm: Option<Private>,
     pub(super) second: Option<Private>,
     pub(super) third: Option<Private>,
+    /// Of a renewal: it may be in another queue's set, too.
+    pub(super) spoilt_farewell: Option<Private>,
     /// Before the knocker: whoever may knock must know that it goes.
     pub(super) files: Files,
     pub(super) knocker: Option<Knocker>,

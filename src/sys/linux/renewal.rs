@@ -21,7 +21,8 @@
 use super::descriptor::Private;
 use super::doorbell;
 use super::epoll::{
-    self, ALARM, BELL, BLOCKED, DEEDS, FAREWELL, FILES, KNOCK, MOUNTS, SECOND, SIGNALS, THIRD,
+    self, ALARM, Asked, BELL, BLOCKED, DEEDS, FAREWELL, FILES, KNOCK, MOUNTS, SECOND, SIGNALS,
+    THIRD,
 };
 use super::kept::{self, Busy};
 use super::objects::Native;
@@ -82,9 +83,12 @@ impl Renewal {
 }
 
 /// Puts the new first set under a number, if that is the old one's by the
-/// farewell. Was it, and is it replaced?
-fn replace(number: Descriptor, farewell: &Private, new: &Renewal) -> bool {
-    epoll::contains(number, farewell) && syscall::put_under(new.first(), number)
+/// farewell. Was it, and is it replaced? `spoilt`: the farewell may be in another
+/// queue's set too.
+fn replace(number: Descriptor, farewell: &Private, new: &Renewal, spoilt: &mut bool) -> bool {
+    let asked = epoll::ask(number, farewell);
+    *spoilt |= asked == Asked::Spoilt;
+    asked == Asked::Is && syscall::put_under(new.first(), number)
 }
 
 impl Native {
@@ -133,17 +137,25 @@ impl Native {
             let _ = epoll::remove(old, farewell.number());
             return Err(error);
         }
+        let mut spoilt = false;
         for number in numbers {
             // Should the program close it right here, in another thread, and
             // get it again, it loses that file: no call replaces a number only
             // if it still is what it was.
-            replace(*number, &farewell, &new);
+            replace(*number, &farewell, &new, &mut spoilt);
         }
         // A dup that was made since they were looked for is one of the old set's
         // still, and as long as there is one, another may be made of it.
+        // But by a farewell that is in another's set, that would be replaced.
         let mut more = true;
         while core::mem::take(&mut more) {
-            own_descriptors(|number| more |= replace(number, &farewell, &new));
+            own_descriptors(|number| {
+                more |= !spoilt && replace(number, &farewell, &new, &mut spoilt);
+            });
+        }
+        if spoilt {
+            // Nor may the next renewal take its number.
+            self.spoilt_farewell = Some(farewell);
         }
         self.second = new.second;
         self.third = new.third;

@@ -242,6 +242,17 @@ pub(crate) fn shares_descriptors(with: i32) -> bool {
         && unsafe { libc::syscall(libc::SYS_kcmp, process, with, KCMP_FILES, 0usize, 0usize) } == 0
 }
 
+/// Do two numbers refer to the same open file? `None`: one is closed, or the
+/// kernel does not tell.
+pub(super) fn is_same_file(one: Descriptor, other: Descriptor) -> Option<bool> {
+    const KCMP_FILE: libc::c_int = 0;
+    // Not the process, for its first thread may have ended, and has no files.
+    let thread = thread_id();
+    // SAFETY: integers. Nothing is changed.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, thread, thread, KCMP_FILE, one, other) };
+    (order >= 0).then_some(order == 0)
+}
+
 /// The kernel's number for the calling thread.
 pub(crate) fn thread_id() -> i32 {
     // SAFETY: no arguments, cannot fail.
