@@ -94,7 +94,8 @@ work(const struct work *w, unsigned turn)
 		;
 	/* valgrind lets a signal interrupt what does not sleep, too. */
 	if (turn % 16 == 8 && write(w->out, "x", 1) == -1)
-		CHECK(errno == EAGAIN || errno == EINTR);
+		CHECK(errno == EAGAIN || (errno == EINTR &&
+		    getenv("KQUEUE_VALGRIND") != NULL));
 }
 
 /* Everything works as if nobody had ever left. */

@@ -181,7 +181,8 @@ pub(super) fn ask(number: Descriptor, member: &Private) -> Asked {
     }
 }
 
-/// As [`ask`], where a wrong yes does no harm or is found out.
+/// As [`ask`], for who asks about a number that was this queue's, or looks at the
+/// answer once more: a spoilt question may have made a later yes a wrong one.
 pub(super) fn contains(number: Descriptor, member: &Private) -> bool {
     ask(number, member) == Asked::Is
 }
