@@ -2385,20 +2385,24 @@ tells_of(int kq, uintptr_t ident)
 }
 
 /* A queue is made anew twice, and the first time a number of another one, which
- * has more, is closed while the library asks whether it is the first one's. */
+ * has more, is closed while the library asks whether it is the first one's: one
+ * that it knows, or one of dups that it does not know yet. */
 static bool
-dup_of_another_closed_in_a_renewal(long n)
+number_of_another_closed_in_a_renewal(bool known, long n)
 {
 	int64_t until = now_ns() + GENEROUS_MS * INT64_C(1000000);
-	int kq = queue_with(1), other = queue_with(2), dups[3], i;
+	int kq = queue_with(1), numbers[4], victim = known ? 0 : 1, i;
 	struct kevent got;
 	struct pollfd p = {kq, POLLIN, 0};
 	bool reached = false;
-	for (i = 0; i < 3; i++) {
-		CHECK((dups[i] = dup(other)) != -1);
-		CHECK_EQ(lib_kevent(dups[i], NULL, 0, NULL, 0, NULL), 0);
+	numbers[0] = queue_with(2);
+	for (i = 1; i < 4; i++) {
+		CHECK((numbers[i] = dup(numbers[0])) != -1);
+		if (known)
+			CHECK_EQ(lib_kevent(numbers[i], NULL, 0, NULL, 0, NULL),
+			    0);
 	}
-	closed.number = other;
+	closed.number = numbers[victim];
 	closed.countdown = n;
 	for (i = 0; i < 2; i++) {
 		int haunting[2], copy = haunt(kq, haunting);
@@ -2414,28 +2418,33 @@ dup_of_another_closed_in_a_renewal(long n)
 		closed.countdown = 0;
 	}
 	if (!reached)
-		close(other);
-	for (i = 0; i < 3; i++)
-		tells_of(dups[i], 2);
+		close(numbers[victim]);
+	for (i = 0; i < 4; i++)
+		if (i != victim)
+			tells_of(numbers[i], 2);
 	tells_of(kq, 1);
-	for (i = 0; i < 3; i++)
-		close(dups[i]);
+	for (i = 0; i < 4; i++)
+		if (i != victim)
+			close(numbers[i]);
 	close(kq);
 	return reached;
 }
 
 static void
-dup_of_another_closed_anywhere_in_a_renewal(void)
+number_of_another_closed_anywhere_in_a_renewal(void)
 {
-	long n = 1;
-	while (dup_of_another_closed_in_a_renewal(n))
-		n++;
-	CHECK(n > 1);
+	int known;
+	for (known = 0; known < 2; known++) {
+		long n = 1;
+		while (number_of_another_closed_in_a_renewal(known != 0, n))
+			n++;
+		CHECK(n > 1);
+	}
 }
 
 TEST(a_queue_keeps_its_numbers_when_one_is_closed_in_anothers_renewal)
 {
-	alone(dup_of_another_closed_anywhere_in_a_renewal);
+	alone(number_of_another_closed_anywhere_in_a_renewal);
 }
 
 TEST(a_number_replaced_in_the_middle_of_a_renewal_starts_clean)
