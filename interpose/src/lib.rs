@@ -12,7 +12,8 @@
 //! | file | stands before |
 //! |---|---|
 //! | `table` | nothing: what the library has attached |
-//! | `real` | nothing: finding the C library's own |
+//! | `real` | nothing: the C library's own |
+//! | `name` | nothing: finding them |
 //! | `going` | nothing: what is said around a close |
 //! | `leaving` | nothing: what glibc tells of threads that leave |
 //! | `close` | close, close_range, closefrom, dup2, dup3 |
@@ -30,6 +31,8 @@ pub mod exec;
 mod going;
 #[path = "../../src/sys/linux/leaving.rs"]
 mod leaving;
+#[path = "../../src/sys/linux/name.rs"]
+mod name;
 mod real;
 pub mod signal;
 pub mod stream;

@@ -4,53 +4,13 @@
 //! async-signal-safe. What is called before that, by the constructors of
 //! others, is looked for then.
 
-use core::ffi::{CStr, c_void};
-use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use crate::name::{Name, Place, is_glibc_since};
+use core::ffi::c_void;
 
-/// A function that may not be there.
-#[derive(Debug)]
-pub(crate) struct Real {
-    name: &'static CStr,
-    found: AtomicPtr<c_void>,
-}
-
-/// Looked for and not there.
-const NOWHERE: *mut c_void = ptr::without_provenance_mut(1);
-
-impl Real {
-    pub(crate) const fn new(name: &'static CStr) -> Real {
-        Real { name, found: AtomicPtr::new(ptr::null_mut()) }
-    }
-
-    /// Null: the C library has none.
-    #[inline]
-    pub(crate) fn address(&self) -> *mut c_void {
-        match self.found.load(Ordering::Relaxed) {
-            NOWHERE => ptr::null_mut(),
-            found if found.is_null() => self.look(),
-            found => found,
-        }
-    }
-
-    #[cold]
-    fn look(&self) -> *mut c_void {
-        // SAFETY: a name that ends in NUL.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
-        if found.is_null() {
-            // That it is not there is no error of the program's.
-            // SAFETY: no arguments; the text is not looked at.
-            unsafe { libc::dlerror() };
-        }
-        self.found.store(if found.is_null() { NOWHERE } else { found }, Ordering::Relaxed);
-        found
-    }
-}
-
-/// Declares functions of the C library by name and type: each is a function
-/// here that returns it, if it is there.
+/// Declares functions of the C library by name, version and type: each is a
+/// function here that returns it, if it is there.
 macro_rules! real {
-    ($($name:ident: $type:ty;)*) => {
+    ($($name:ident $(since $major:literal $minor:literal)?: $type:ty;)*) => {
         $(
             #[inline]
             pub(crate) fn $name() -> Option<$type> {
@@ -63,14 +23,16 @@ macro_rules! real {
 
         #[allow(non_upper_case_globals, reason = "named as the function is")]
         mod statics {
-            use super::Real;
-            $(pub(super) static $name: Real = match CStr::from_bytes_with_nul(
-                concat!(stringify!($name), "\0").as_bytes(),
-            ) {
-                Ok(name) => Real::new(name),
-                Err(_) => Real::new(c""),
-            };)*
+            use super::{Name, Place, is_glibc_since};
             use core::ffi::CStr;
+            $(pub(super) static $name: Name = Name::new(
+                match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                    Ok(name) => name,
+                    Err(_) => c"",
+                },
+                Place::Behind,
+                || true $(&& is_glibc_since($major, $minor))?,
+            );)*
         }
 
         extern "C" fn find_all() {
@@ -99,8 +61,8 @@ type Freopen = unsafe extern "C" fn(*const c_char, *const c_char, File) -> File;
 
 real! {
     close: unsafe extern "C" fn(c_int) -> c_int;
-    close_range: unsafe extern "C" fn(c_uint, c_uint, c_int) -> c_int;
-    closefrom: unsafe extern "C" fn(c_int);
+    close_range since 2 34: unsafe extern "C" fn(c_uint, c_uint, c_int) -> c_int;
+    closefrom since 2 34: unsafe extern "C" fn(c_int);
     dup2: unsafe extern "C" fn(c_int, c_int) -> c_int;
     dup3: unsafe extern "C" fn(c_int, c_int, c_int) -> c_int;
     fclose: unsafe extern "C" fn(File) -> c_int;
@@ -122,7 +84,7 @@ real! {
     execve: ExecIn;
     execvpe: ExecIn;
     fexecve: unsafe extern "C" fn(c_int, Strings, Strings) -> c_int;
-    execveat: unsafe extern "C" fn(c_int, *const c_char, Strings, Strings, c_int) -> c_int;
+    execveat since 2 34: unsafe extern "C" fn(c_int, *const c_char, Strings, Strings, c_int) -> c_int;
     execl: unsafe extern "C" fn();
     execlp: unsafe extern "C" fn();
     execle: unsafe extern "C" fn();

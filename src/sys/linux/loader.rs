@@ -6,78 +6,18 @@
 //! kqueue() would wait for ever. They also leave a message for dlerror(). So all
 //! is asked when the library is loaded, in a constructor, and no call takes that
 //! lock. What is called before that, by the constructors of others, looks then.
-//!
-//! A look that fails leaves its message in memory that the next one frees. The
-//! program may have a free() of its own, which looks for the C library's first,
-//! and would never come to an end. So only what is there is looked for.
 
-use crate::sync::{AtomicPtr, Ordering};
+use super::name::{Name, Place, forget_error, is_glibc_since};
 use core::ffi::{CStr, c_void};
 use core::ptr;
 
-/// A function that may not be there.
-#[derive(Debug)]
-pub(super) struct Name {
-    name: &'static CStr,
-    is_there: fn() -> bool,
-    found: AtomicPtr<c_void>,
-}
-
-/// Looked for and not there.
-const NOWHERE: *mut c_void = ptr::without_provenance_mut(1);
-
-impl Name {
-    const fn new(name: &'static CStr, is_there: fn() -> bool) -> Name {
-        Name { name, is_there, found: AtomicPtr::new(ptr::null_mut()) }
-    }
-
-    /// Null: there is none.
-    #[inline]
-    pub(super) fn address(&self) -> *mut c_void {
-        match self.found.load(Ordering::Relaxed) {
-            NOWHERE => ptr::null_mut(),
-            found if found.is_null() => self.look(),
-            found => found,
-        }
-    }
-
-    #[cold]
-    fn look(&self) -> *mut c_void {
-        let mut found = ptr::null_mut();
-        if (self.is_there)() {
-            // SAFETY: a name that ends in NUL.
-            found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, self.name.as_ptr()) };
-            if found.is_null() {
-                forget_error();
-            }
-        }
-        self.found.store(if found.is_null() { NOWHERE } else { found }, Ordering::Relaxed);
-        found
-    }
-}
-
 /// The C library's, where it has one.
-pub(super) static EPOLL_PWAIT2: Name = Name::new(c"epoll_pwait2", has_exact_wait);
+pub(super) static EPOLL_PWAIT2: Name =
+    Name::new(c"epoll_pwait2", Place::Program, || is_glibc_since(2, 35));
 
 /// The preload library's.
-pub(super) static PRELOAD_ATTACH: Name = Name::new(c"libkqueue_preload_attach", is_preloaded);
-
-/// glibc has it since 2.35.
-#[cfg(target_env = "gnu")]
-fn has_exact_wait() -> bool {
-    // SAFETY: it has no arguments.
-    let version = unsafe { libc::gnu_get_libc_version() };
-    // SAFETY: a string that stays.
-    let version = unsafe { CStr::from_ptr(version) }.to_str().unwrap_or_default();
-    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    (parts.next(), parts.next()) >= (Some(2), Some(35))
-}
-
-/// musl has none.
-#[cfg(not(target_env = "gnu"))]
-fn has_exact_wait() -> bool {
-    false
-}
+pub(super) static PRELOAD_ATTACH: Name =
+    Name::new(c"libkqueue_preload_attach", Place::Program, is_preloaded);
 
 /// Is the preload library there, by the name of its file?
 fn is_preloaded() -> bool {
@@ -131,10 +71,4 @@ fn pin() {
             forget_error();
         }
     }
-}
-
-/// That something is not there is no error of the program's.
-fn forget_error() {
-    // SAFETY: no arguments; the text is not looked at.
-    unsafe { libc::dlerror() };
 }

@@ -30,6 +30,7 @@
 //! | `preload` | what close() asks and tells, by way of the preload library |
 //! | `preload_table` | what that is given, compiled into both |
 //! | `loader` | what the loader is asked for, when the library is loaded |
+//! | `name` | functions that may not be there, compiled into both |
 //! | `syscall` | system calls; below all else |
 
 mod descriptor;
@@ -47,6 +48,7 @@ mod loader;
 mod lock;
 mod lock_word;
 mod mounts;
+mod name;
 mod native;
 mod objects;
 mod outline;
