@@ -198,6 +198,47 @@ TEST(a_blocked_signal_that_was_told_is_no_longer_pending)
 	CHECK_EQ(close(kq), 0);
 }
 
+static void *
+takes_signals(void *tid)
+{
+	unblock(SIGUSR1);
+	atomic_store((atomic_int *)tid, (int)syscall(SYS_gettid));
+	WAIT_FOR(hits == 1 && !lingers);
+	return NULL;
+}
+
+TEST(one_is_not_left_for_long_to_a_thread_that_handles_one)
+{
+	int kq = open_queue();
+	atomic_int tid = 0;
+	pthread_t thread;
+	struct kevent got;
+	int64_t start;
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
+	handle(SIGUSR1, linger, 0);
+	block(SIGUSR1);
+	SIG_ADD(kq, SIGUSR1, 0);
+	atomic_store(&lingers, 1);
+	CHECK_EQ(pthread_create(&thread, NULL, takes_signals, &tid), 0);
+	WAIT_FOR(tid != 0);
+	send_me(SIGUSR1);
+	EXPECT_SIG(kq, SIGUSR1, 1);
+	WAIT_FOR(hits == 1);
+	send_me(SIGUSR1);
+	start = now_ns();
+	CHECK_EQ(kevent(kq, NULL, 0, &got, 1, NULL), 1);
+	CHECK_EQ(got.data, 1);
+	CHECK(now_ns() - start >= MS(900));
+	/* What comes now is told at once. */
+	send_me(SIGUSR1);
+	CHECK(readable(kq));
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	atomic_store(&lingers, 0);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(hits, 1);
+	CHECK_EQ(close(kq), 0);
+}
+
 TEST(what_the_application_takes_first_is_not_told)
 {
 	int kq = open_queue(), sig;

@@ -139,7 +139,8 @@ TEST(what_is_not_watched_stays_pending)
 
 struct other {
 	pthread_t thread;
-	atomic_int tid, done, taken;
+	/* back: how many signals it had handled when it last went on. */
+	atomic_int tid, done, taken, back;
 };
 
 /* A thread that blocks nothing, while its creator does. */
@@ -149,8 +150,10 @@ open_main(void *arg)
 	struct other *o = arg;
 	unblock(SIGUSR1);
 	atomic_store(&o->tid, (int)syscall(SYS_gettid));
-	while (!atomic_load(&o->done))
+	while (!atomic_load(&o->done)) {
 		let_pass(100000);
+		atomic_store(&o->back, atomic_load(&hits));
+	}
 	return NULL;
 }
 
@@ -173,7 +176,8 @@ TEST(another_threads_signal_is_not_taken_and_counted_once)
 			CHECK_EQ(pthread_kill(o.thread, SIGUSR1), 0);
 		CHECK_EQ(kevent(kq, NULL, 0, &got, 1, NULL), 1);
 		CHECK_EQ(got.data, 1);
-		WAIT_FOR(hits == i);
+		/* As long as it returns from its handler it blocks it, too. */
+		WAIT_FOR(o.back == i);
 		expect_none(kq);
 	}
 	CHECK_EQ(raise(SIGUSR1), 0);
@@ -201,11 +205,42 @@ TEST(a_parked_thread_leaves_another_threads_signal_to_it)
 		waiter_start(&w, kq, NULL);
 		send_me(SIGUSR1);
 		CHECK_EQ(waiter_event(&w).data, 1);
-		WAIT_FOR(hits == i);
+		WAIT_FOR(o.back == i);
 		expect_none(kq);
 	}
 	atomic_store(&o.done, 1);
 	CHECK_EQ(pthread_join(o.thread, NULL), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
+TEST(one_that_comes_while_another_thread_is_in_its_handler_is_that_threads)
+{
+	int kq = open_queue(), i;
+	struct other o = {.tid = 0};
+	struct kevent got;
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
+	handle(SIGUSR1, linger, SA_RESTART);
+	block(SIGUSR1);
+	SIG_ADD(kq, SIGUSR1, 0);
+	CHECK_EQ(pthread_create(&o.thread, NULL, open_main, &o), 0);
+	WAIT_FOR(o.tid != 0);
+	for (i = 1; i <= 20; i++) {
+		atomic_store(&lingers, 1);
+		send_me(SIGUSR1);
+		EXPECT_SIG(kq, SIGUSR1, 1);
+		WAIT_FOR(hits == 2 * i - 1);
+		/* The thread blocks it for the moment, as this one does. */
+		send_me(SIGUSR1);
+		EXPECT_QUIET(kq);
+		CHECK(is_pending(SIGUSR1));
+		atomic_store(&lingers, 0);
+		CHECK_EQ(kevent(kq, NULL, 0, &got, 1, NULL), 1);
+		CHECK_EQ(got.data, 1);
+		WAIT_FOR(o.back == 2 * i);
+	}
+	atomic_store(&o.done, 1);
+	CHECK_EQ(pthread_join(o.thread, NULL), 0);
+	EXPECT_QUIET(kq);
 	CHECK_EQ(close(kq), 0);
 }
 

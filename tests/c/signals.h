@@ -77,6 +77,18 @@ hit(int sig)
 	atomic_fetch_add(&hits, 1);
 }
 
+/* A handler that does not return as long as this is set. */
+__attribute__((unused)) static atomic_int lingers;
+
+__attribute__((unused)) static void
+linger(int sig)
+{
+	struct timespec ts = {0, 100000};
+	hit(sig);
+	while (atomic_load(&lingers))
+		nanosleep(&ts, NULL);
+}
+
 __attribute__((unused)) static void
 send_me(int sig)
 {

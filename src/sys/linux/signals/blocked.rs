@@ -7,10 +7,14 @@
 //! for it. If one has, the signal is that thread's, and the hook counts it
 //! there. Whoever takes a signal counts it, and it can be taken once: nothing
 //! is counted twice, whoever is quicker.
+//!
+//! A thread that handles a signal blocks it for as long, and takes the next one
+//! when it returns: that is its too. (What it blocks in other handlers, or for
+//! another moment, looks as if it were blocked for good.)
 
 use super::super::proc::{Reading, list_numbers};
 use super::super::syscall::thread_id;
-use super::kernel;
+use super::{kernel, table};
 use crate::errno::Result;
 use std::ffi::CStr;
 
@@ -21,15 +25,21 @@ pub(super) struct Takeable {
     pub(super) once: u64,
     /// All there are.
     pub(super) all: u64,
+    /// Those that the threads which handle one of them take next.
+    pub(super) awaited: u64,
 }
 
 /// Which of these, pending and blocked by the calling thread, are for it to
 /// take? Without /proc nobody knows better, so all are.
 pub(super) fn takeable(pending: u64) -> Takeable {
     if is_alone() {
-        return Takeable { once: 0, all: pending };
+        return Takeable { once: 0, all: pending, awaited: 0 };
     }
+    // First who handles what, then what they block: one that returns in between
+    // is seen handling, or with the mask that it had before.
+    let handlers = Handlers::of(pending);
     let mut others = 0;
+    let mut awaited = 0;
     let mut mine = pending;
     let myself = thread_id();
     let listed = each_thread(|thread, masks| {
@@ -37,12 +47,44 @@ pub(super) fn takeable(pending: u64) -> Takeable {
             mine = masks.pending;
         } else if !masks.has_ended {
             others |= !masks.blocked;
+            awaited |= handlers.handled_by(thread);
         }
     });
     if listed.is_err() {
         others = 0;
+        awaited = 0;
     }
-    Takeable { once: pending & mine & others, all: pending & !others }
+    let theirs = others | awaited;
+    Takeable { once: pending & mine & theirs, all: pending & !theirs, awaited: awaited & !others }
+}
+
+/// Who handles which signal.
+struct Handlers([Option<i32>; kernel::LAST as usize + 1]);
+
+impl Handlers {
+    fn of(signals: u64) -> Handlers {
+        let mut handlers = [None; kernel::LAST as usize + 1];
+        for signal in kernel::each(signals) {
+            if let Some(handler) = handlers.get_mut(signal as usize) {
+                *handler = table::slot(signal).and_then(table::Slot::handler);
+            }
+        }
+        Handlers(handlers)
+    }
+
+    fn handled_by(&self, thread: i32) -> u64 {
+        let signals = (0..).zip(&self.0).filter(|(_, handler)| **handler == Some(thread));
+        signals.fold(0, |set, (signal, _)| set | kernel::bit(signal))
+    }
+}
+
+/// Nobody is taken to be handling these any more.
+pub(super) fn wait_for_nobody(signals: u64) {
+    for slot in kernel::each(signals).filter_map(table::slot) {
+        if let Some(thread) = slot.handler() {
+            slot.end_handling(thread);
+        }
+    }
 }
 
 /// Is the calling thread the only one? The folder of the threads has a link
@@ -126,8 +168,9 @@ impl Reader {
     }
 }
 
-/// Takes what may be taken and calls `each` for every one.
-pub(super) fn take(pending: u64, mut each: impl FnMut(i32)) {
+/// Takes what may be taken and calls `each` for every one. Which are left to the
+/// threads that handle one of them?
+pub(super) fn take(pending: u64, mut each: impl FnMut(i32)) -> u64 {
     let takeable = takeable(pending);
     for signal in kernel::each(takeable.once | takeable.all) {
         let all = takeable.all & kernel::bit(signal) != 0;
@@ -140,6 +183,7 @@ pub(super) fn take(pending: u64, mut each: impl FnMut(i32)) {
             each(signal);
         }
     }
+    takeable.awaited
 }
 
 const MOST: u32 = 4096;

@@ -15,6 +15,7 @@
 //! new handler. By its number the hook knows which of the application's
 //! dispositions is meant.
 
+use super::super::syscall::thread_id;
 use super::kernel::{self, Action, DEFAULT, bit};
 use super::mark;
 use super::table::{self, HOOKS, Slot};
@@ -76,8 +77,10 @@ fn arrived(number: usize, signal: c_int, info: *mut siginfo_t, context: *mut c_v
     // it was given as the old one, calls it: then the signal has been counted,
     // or came before the hook did.
     let arrived = expected || is_over(signal, number);
-    if ours && arrived {
+    let handler = (ours && arrived).then(thread_id);
+    if let Some(thread) = handler {
         slot.put_back(number);
+        slot.begin_handling(thread);
         slot.count_one(None);
     }
     let wanted = if arrived && slot.is_for_one(number) {
@@ -99,6 +102,9 @@ fn arrived(number: usize, signal: c_int, info: *mut siginfo_t, context: *mut c_v
             nix::Error::set_raw(errno);
             call(handler, wanted.flags, signal, info, context);
         }
+    }
+    if let Some(thread) = handler {
+        slot.end_handling(thread);
     }
 }
 

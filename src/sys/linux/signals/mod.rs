@@ -32,6 +32,8 @@ mod wanted;
 use super::descriptor::Private;
 use super::epoll;
 use super::knocker::{Knock, Knocker};
+use super::syscall;
+use crate::clock::{Moment, Span};
 use crate::errno::{Errno, Result};
 use crate::sys::contract::{Attended, Descriptor, Token};
 use count::Node;
@@ -83,7 +85,13 @@ pub(super) struct Signals {
     /// thread first blocks a signal that is watched; with the signals it is
     /// for.
     blocked: Option<(Private, u64)>,
+    /// Signals are left to the threads that handle one of them: since when, and
+    /// how many had been counted then.
+    awaited: Option<(Moment, u64)>,
 }
+
+/// So long is waited for a handler to return. It may have been left by longjmp.
+const LINGERS: Span = Span::millis(1000);
 
 /// How far the entries have been gone through for hints.
 #[derive(Copy, Clone, Debug)]
@@ -96,7 +104,7 @@ impl Walk {
 
 impl Signals {
     pub(super) const fn new() -> Signals {
-        Signals { entries: Vec::new(), knocker: None, blocked: None }
+        Signals { entries: Vec::new(), knocker: None, blocked: None, awaited: None }
     }
 
     /// Begins to watch a signal, which gives hints if `on`.
@@ -222,6 +230,9 @@ impl Signals {
             return Ok(Attended::Hints);
         }
         match ready {
+            // The thread that handles one takes the next, and that wakes this
+            // one; unless it is not coming back.
+            Ok(()) if self.awaited.is_some() => Ok(Attended::Deaf),
             Ok(()) => Ok(Attended::Quiet),
             Err(Errno::EBADF) => Err(Errno::EBADF),
             // There is no descriptor, or no memory, for what would wake it.
@@ -274,20 +285,31 @@ impl Signals {
 
     /// Takes and counts the pending signals that nobody else can take. Whoever
     /// asks goes through the entries next.
-    pub(super) fn take_blocked(&self) {
+    pub(super) fn take_blocked(&mut self) {
         let blocked = kernel::mask() & self.watched();
-        if blocked == 0 {
+        let pending = if blocked == 0 { 0 } else { kernel::pending() & blocked };
+        if pending == 0 {
+            self.awaited = None;
             return;
         }
-        let pending = kernel::pending() & blocked;
-        if pending != 0 {
-            blocked::take(pending, |signal| {
-                let mine = self.entries.iter().find(|entry| entry.signal == signal);
-                if let Some(slot) = table::slot(signal) {
-                    slot.count_one(mine.map(|entry| entry.node));
-                }
-            });
+        let (now, counted) = (syscall::now(), self.counted());
+        // Whatever was counted since, a handler has returned.
+        let (since, _) = self.awaited.filter(|(_, then)| *then == counted).unwrap_or((now, 0));
+        if now.since(since) >= LINGERS {
+            blocked::wait_for_nobody(pending);
         }
+        let left = blocked::take(pending, |signal| {
+            let mine = self.entries.iter().find(|entry| entry.signal == signal);
+            if let Some(slot) = table::slot(signal) {
+                slot.count_one(mine.map(|entry| entry.node));
+            }
+        });
+        self.awaited = (left != 0).then(|| (since, self.counted()));
+    }
+
+    /// How often all of them have come.
+    fn counted(&self) -> u64 {
+        self.entries.iter().fold(0, |sum, entry| sum.wrapping_add(entry.count()))
     }
 
     /// Gives everything back.

@@ -9,6 +9,9 @@
 //! - A signal is counted before it rings: see [`super::count`].
 //! - `current` is a guess that saves the handler a system call: where it is
 //!   wrong, or late, the handler asks the kernel which hook lies over the signal.
+//! - `handler` names a thread before the signal is counted that it handles, so
+//!   who is rung for it, or sees it counted, knows that the thread will take the
+//!   next one too. One that leaves its handler by longjmp stays there.
 //! - `striking` is above 0 from before a default action is laid bare until it is
 //!   covered again, so whoever finds the one bare finds the other.
 //! - The owner is written when all nodes lead to nobody; a handler in a child
@@ -17,7 +20,7 @@
 use super::count::{Count, Node};
 use super::kernel::{self, Action, DEFAULT};
 use super::wanted::Wanted;
-use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// So many dispositions of one signal are told apart. A program that has more
 /// is not counted for with the later ones.
@@ -46,6 +49,8 @@ pub(super) struct Slot {
     count: Count,
     /// The hook that lies over it, as far as is known, or [`NONE`].
     pub(super) current: AtomicUsize,
+    /// The thread that came last of those that are handling it, or 0.
+    handler: AtomicI32,
     /// Threads that are letting its default action happen.
     pub(super) striking: AtomicU32,
     wanted: [Wanted; HOOKS],
@@ -58,6 +63,7 @@ impl Slot {
         Slot {
             count: Count::new(),
             current: AtomicUsize::new(NONE),
+            handler: AtomicI32::new(0),
             striking: AtomicU32::new(0),
             wanted: [const { Wanted::new() }; HOOKS],
         }
@@ -126,6 +132,21 @@ impl Slot {
             Some(entry) if !entry.spend() => DEFAULT,
             _ => wanted,
         }
+    }
+
+    /// The calling thread, which this is, begins to handle it.
+    pub(super) fn begin_handling(&self, thread: i32) {
+        self.handler.store(thread, Ordering::Release);
+    }
+
+    /// It has handled it; or another one says that it is not to be waited for.
+    pub(super) fn end_handling(&self, thread: i32) {
+        let _ = self.handler.compare_exchange(thread, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// The thread that is handling it, as far as is known.
+    pub(super) fn handler(&self) -> Option<i32> {
+        Some(self.handler.load(Ordering::Acquire)).filter(|thread| *thread != 0)
     }
 
     pub(super) fn strikes(&self, now: bool) {
