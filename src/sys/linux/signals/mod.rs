@@ -85,9 +85,23 @@ pub(super) struct Signals {
     /// thread first blocks a signal that is watched; with the signals it is
     /// for.
     blocked: Option<(Private, u64)>,
-    /// Signals are left to the threads that handle one of them: since when, and
-    /// how many had been counted then.
-    awaited: Option<(Moment, u64)>,
+    awaited: Awaited,
+}
+
+/// Signals that are left to the threads that handle one of them. (No Option of
+/// the rest: the compiler may look at that before it knows whether it is there,
+/// which valgrind takes for an error.)
+#[derive(Debug)]
+struct Awaited {
+    /// There are some.
+    any: bool,
+    since: Moment,
+    /// How many had been counted then.
+    counted: u64,
+}
+
+impl Awaited {
+    const NONE: Awaited = Awaited { any: false, since: Moment(0), counted: 0 };
 }
 
 /// So long is waited for a handler to return. It may have been left by longjmp.
@@ -104,7 +118,7 @@ impl Walk {
 
 impl Signals {
     pub(super) const fn new() -> Signals {
-        Signals { entries: Vec::new(), knocker: None, blocked: None, awaited: None }
+        Signals { entries: Vec::new(), knocker: None, blocked: None, awaited: Awaited::NONE }
     }
 
     /// Begins to watch a signal, which gives hints if `on`.
@@ -232,7 +246,7 @@ impl Signals {
         match ready {
             // The thread that handles one takes the next, and that wakes this
             // one; unless it is not coming back.
-            Ok(()) if self.awaited.is_some() => Ok(Attended::Deaf),
+            Ok(()) if self.awaited.any => Ok(Attended::Deaf),
             Ok(()) => Ok(Attended::Quiet),
             Err(Errno::EBADF) => Err(Errno::EBADF),
             // There is no descriptor, or no memory, for what would wake it.
@@ -289,13 +303,15 @@ impl Signals {
         let blocked = kernel::mask() & self.watched();
         let pending = if blocked == 0 { 0 } else { kernel::pending() & blocked };
         if pending == 0 {
-            self.awaited = None;
+            self.awaited = Awaited::NONE;
             return;
         }
-        let (now, counted) = (syscall::now(), self.counted());
+        let now = syscall::now();
         // Whatever was counted since, a handler has returned.
-        let (since, _) = self.awaited.filter(|(_, then)| *then == counted).unwrap_or((now, 0));
-        if now.since(since) >= LINGERS {
+        if !self.awaited.any || self.awaited.counted != self.counted() {
+            self.awaited.since = now;
+        }
+        if now.since(self.awaited.since) >= LINGERS {
             blocked::wait_for_nobody(pending);
         }
         let left = blocked::take(pending, |signal| {
@@ -304,7 +320,8 @@ impl Signals {
                 slot.count_one(mine.map(|entry| entry.node));
             }
         });
-        self.awaited = (left != 0).then(|| (since, self.counted()));
+        self.awaited.any = left != 0;
+        self.awaited.counted = self.counted();
     }
 
     /// How often all of them have come.
