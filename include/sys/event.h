@@ -638,8 +638,10 @@ int kqueuex(unsigned int flags);
  * Returns the number of entries, 0 when the time is up, or -1 and sets errno:
  * EBADF (kq is not open), EINVAL (kq is not a queue; a negative count; a time
  * that is none), EFAULT (a null list with a count), EINTR (a signal handler
- * ran and no event was taken; the changes have been applied), or, without
- * room to report it, the errno of a change: EBADF, EINVAL, ENOENT, ENOMEM,
+ * ran and no event was taken; the changes have been applied), EDEADLK (a signal
+ * handler calls, and what it has interrupted is a call on the same queue that
+ * was not waiting; nothing was done), or, without room to report it, the errno
+ * of a change: EBADF, EINVAL, ENOENT, ENOMEM,
  * EMFILE, ENFILE, ENOSYS, ENXIO.
  */
 int kevent(int kq,

@@ -3,12 +3,18 @@
 #![forbid(unsafe_code)]
 
 use super::{Astray, Caller, Home, Stop, Wake, apply, collect};
+use crate::errno::Errno;
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::{Descriptor, Platform};
 
 /// A call on the queue that lives here as `tenant` and is known to the caller
 /// by `number`. A thread may leave it wherever it is, by a longjmp out of a
 /// signal handler: the queue is mended then.
+///
+/// EDEADLK: this call is made by a handler, and interrupts one on the same queue
+/// that has its lock. That is asked once, and first: what a call locks itself,
+/// it lets go of before it locks again. The answer costs a look at the lock's
+/// word, which the call is about to take anyway.
 pub(crate) fn call<P: Platform, C: Caller>(
     home: &Home<P>,
     tenant: u32,
@@ -16,6 +22,9 @@ pub(crate) fn call<P: Platform, C: Caller>(
     caller: &mut C,
     astray: Astray<P>,
 ) -> core::result::Result<usize, Stop> {
+    if home.is_mine() {
+        return Err(Stop::Failed(Errno::EDEADLK));
+    }
     P::unless_left(
         &mut (home, (tenant, number), AtomicBool::new(false), caller),
         |(home, (tenant, number), laden, _)| {

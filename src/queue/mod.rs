@@ -298,8 +298,12 @@ impl<P: Platform> Home<P> {
         room.tenant
     }
 
-    /// The tenant leaves, unless some thread is out ringing its bell.
+    /// The tenant leaves, unless some thread is out ringing its bell, or this one
+    /// is in here.
     pub(crate) fn clear(&self) -> Option<Queue<P>> {
+        if self.is_mine() {
+            return None;
+        }
         let mut room = self.room.lock();
         let leaves = room.queue.as_ref().is_some_and(|queue| !queue.ringing.is_out());
         if !leaves {
@@ -321,13 +325,18 @@ impl<P: Platform> Home<P> {
         true
     }
 
-    /// Is the calling thread in here, in a call below a signal handler?
+    /// Is the calling thread in here, in a call below a signal handler? Then the
+    /// lock is not to be waited for, nor what it guards to be looked at.
+    #[inline]
     pub(crate) fn is_mine(&self) -> bool {
         sys::is_mine(&self.room)
     }
 
-    /// Looks in on whoever lives here.
+    /// Looks in on whoever lives here. `None`: nobody, or this thread is in here.
     pub(crate) fn visit<R>(&self, look: impl FnOnce(&mut Queue<P>) -> R) -> Option<R> {
+        if self.is_mine() {
+            return None;
+        }
         let mut room = self.room.lock();
         let queue = room.queue.as_mut()?;
         let seen = look(queue);

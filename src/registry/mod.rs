@@ -24,19 +24,20 @@ use crate::clock::Span;
 use crate::errno::{Errno, Result};
 use crate::queue::Home;
 use crate::sync::{AtomicBool, Ordering};
-use crate::sys::{self, Descriptor, DescriptorState, Holders, Native, Platform};
+use crate::sys::{self, Descriptor, DescriptorState, Holders, Native, Platform, Quiet};
 use queues::{REGISTRY, Registry};
 
 /// kqueue(): makes a queue and returns its descriptor.
 pub(crate) fn create() -> Result<Descriptor> {
-    let registry = start()?;
+    let quiet = Quiet::begin();
+    let registry = start(&quiet)?;
     register_handler()?;
-    registry.create()
+    registry.create(&quiet)
 }
 
 /// This process's registry. Whatever it has inherited is given up first, while
 /// nothing is its own.
-fn start() -> Result<&'static Registry<Native>> {
+fn start(_: &Quiet) -> Result<&'static Registry<Native>> {
     let holders = sys::holders_until_now();
     if let Some(registry) = REGISTRY.get() {
         return Ok(registry);
@@ -71,7 +72,7 @@ fn start_child() {
     }
     if HANDLED.load(Ordering::Relaxed) {
         // Without memory it stays as it is, until the next call.
-        let _ = start();
+        let _ = start(&Quiet::begin());
     } else if CLOSE_IN_CHILDREN.load(Ordering::Relaxed) {
         // libc does not know of this fork: another thread may have been inside
         // malloc(). So memory is left to kqueue(), which needs some.
@@ -147,7 +148,7 @@ fn find_slow(
     let_close(number);
     let state = sys::descriptor_state(number);
     if state == DescriptorState::Queue {
-        match registry.map_or(Ok(None), |registry| registry.find_alias(number)) {
+        match registry.map_or(Ok(None), |registry| registry.find_alias(&Quiet::begin(), number)) {
             Ok(Some(found)) => return Ok(found),
             // It is being closed right here, below a signal handler.
             Ok(None) | Err(Errno::EAGAIN) => {}
@@ -185,7 +186,7 @@ fn let_close(number: Descriptor) {
 pub(crate) fn find_another(number: Descriptor, last: &Found<Native>) -> Result<Found<Native>> {
     let registry = REGISTRY.get();
     if let Some(registry) = registry {
-        registry.forget(last.home, last.tenant);
+        registry.forget(&Quiet::begin(), last.home, last.tenant);
     }
     let found = find(number)?;
     if found.process != last.process {
@@ -209,9 +210,11 @@ pub(crate) fn astray(
     count: usize,
 ) {
     let Some(registry) = REGISTRY.get() else { return };
-    registry.forget(home, tenant);
+    // Until the other queue has it: that one's lock is taken for it, too.
+    let quiet = Quiet::begin();
+    registry.forget(&quiet, home, tenant);
     if count > 0
-        && let Some((owner, number)) = registry.sender(found, number)
+        && let Some((owner, number)) = registry.sender(&quiet, found, number)
     {
         owner.home.take_in(owner.tenant, number, found, count);
     }
@@ -220,12 +223,14 @@ pub(crate) fn astray(
 /// Makes a haunted queue's kernel objects anew. On error it is as it was.
 #[cold]
 pub(crate) fn renew(haunted: &Found<Native>) -> Result<()> {
-    REGISTRY.get().map_or(Err(Errno::EBADF), |registry| registry.renew_queue(haunted))
+    REGISTRY
+        .get()
+        .map_or(Err(Errno::EBADF), |registry| registry.renew_queue(&Quiet::begin(), haunted))
 }
 
 /// Looks after every queue now, as libkqueue_drain_pending_close() promises.
 pub(crate) fn sweep_all() {
     if let Some(registry) = REGISTRY.get() {
-        registry.sweep_all();
+        registry.sweep_all(&Quiet::begin());
     }
 }

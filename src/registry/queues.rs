@@ -18,7 +18,10 @@ use super::numbers::{Entry, Numbers, leak};
 use crate::errno::{Errno, Result};
 use crate::queue::{Home, Queue};
 use crate::sync::{AtomicI32, AtomicU32, Ordering};
-use crate::sys::{self, Descriptor, DescriptorState, Mutex, Native, PerProcess, Platform};
+use crate::sys::{
+    self, Descriptor, DescriptorState, Mutex, Native, PerProcess, Platform, Quiet, RawLock,
+};
+use parking_lot::lock_api::MutexGuard;
 use std::sync::OnceLock;
 
 pub(super) static REGISTRY: PerProcess<Registry<Native>> = PerProcess::new();
@@ -127,9 +130,16 @@ impl<P: Platform> Registry<P> {
         self.homes.get(chunk)?.get()?.get(offset)
     }
 
-    pub(super) fn create(&self) -> Result<Descriptor> {
+    /// The roster, locked. No handler runs on top of who has it: it would find no
+    /// way past, should it make a queue, or leave the lock behind by longjmp.
+    /// What its owner locks beside it, a queue's home, is as safe.
+    fn roster(&self, _: &Quiet) -> MutexGuard<'_, RawLock, Roster<P>> {
+        self.roster.lock()
+    }
+
+    pub(super) fn create(&self, quiet: &Quiet) -> Result<Descriptor> {
         let _busy = sys::Busy::new();
-        let mut roster = self.roster.lock();
+        let mut roster = self.roster(quiet);
         if let Some(home) = self.closed.swap(0, Ordering::Relaxed).checked_sub(1) {
             let missed = self.ask_after(&mut roster, home);
             self.exhume_if_due(&mut roster, missed);
@@ -230,8 +240,8 @@ impl<P: Platform> Registry<P> {
     }
 
     /// Looks after every queue now.
-    pub(super) fn sweep_all(&self) {
-        let mut roster = self.roster.lock();
+    pub(super) fn sweep_all(&self, quiet: &Quiet) {
+        let mut roster = self.roster(quiet);
         self.sweep(&mut roster, u32::MAX);
         self.exhume(&mut roster);
         roster.spares.clear();
@@ -285,8 +295,8 @@ impl<P: Platform> Registry<P> {
 
     /// A call found that its number is not this queue any more, unless somebody
     /// was quicker. What it could not do by that is done by another number.
-    pub(super) fn forget(&self, home: &Home<P>, tenant: u32) {
-        let mut roster = self.roster.lock();
+    pub(super) fn forget(&self, quiet: &Quiet, home: &Home<P>, tenant: u32) {
+        let mut roster = self.roster(quiet);
         let Ok(at) = self.resident(&roster, home, tenant) else { return };
         let missed = self.ask_after(&mut roster, at);
         if let Some(number) = numbers_of(&roster.residents, at).first() {
@@ -306,27 +316,37 @@ impl<P: Platform> Registry<P> {
     }
 
     /// A number that is an epoll and not known: perhaps a dup of one of ours.
-    pub(super) fn find_alias(&self, number: Descriptor) -> Result<Option<Found<P>>> {
-        let mut roster = self.roster.lock();
+    pub(super) fn find_alias(&self, quiet: &Quiet, number: Descriptor) -> Result<Option<Found<P>>> {
+        let mut roster = self.roster(quiet);
         let roster = &mut *roster;
+        let mut asked = Ok(None);
         for (at, resident) in (0..).zip(roster.residents.iter_mut()) {
-            if resident.lives() && self.recognise(at, resident, number)? {
-                roster.graves.retain(|grave| *grave != at);
-                return Ok(self.find(number));
+            if !resident.lives() {
+                continue;
+            }
+            match self.recognise(at, resident, number) {
+                Ok(false) => {}
+                Ok(true) => {
+                    roster.graves.retain(|grave| *grave != at);
+                    return Ok(self.find(number));
+                }
+                Err(Errno::EDEADLK) => asked = Err(Errno::EDEADLK),
+                Err(error) => return Err(error),
             }
         }
-        Ok(None)
+        asked
     }
 
     /// Of which queue a wait on this number has found something, and a number to
     /// reach it by; it may have lost this one since.
     pub(super) fn sender(
         &self,
+        quiet: &Quiet,
         found: &mut P::Found,
         number: Descriptor,
     ) -> Option<(Found<P>, Descriptor)> {
-        let _ = self.find_alias(number);
-        let mut roster = self.roster.lock();
+        let _ = self.find_alias(quiet, number);
+        let mut roster = self.roster(quiet);
         for at in 0..roster.residents.len() as u32 {
             let home = self.home(at)?;
             let sent = |queue: &mut Queue<P>| queue.port().has_sent(found);
@@ -341,8 +361,12 @@ impl<P: Platform> Registry<P> {
     }
 
     /// If the number refers to this queue, notes that it does. ENOMEM: it does,
-    /// but there is no room to note it. EAGAIN: perhaps not for long.
+    /// but there is no room to note it. EAGAIN: perhaps not for long. EDEADLK: it
+    /// cannot be asked, below a handler this very thread is at work there.
     fn recognise(&self, at: u32, resident: &mut Resident, number: Descriptor) -> Result<bool> {
+        if self.home(at).is_some_and(Home::is_mine) {
+            return Err(Errno::EDEADLK);
+        }
         let answers = self.home(at).and_then(|home| {
             home.visit(|queue| {
                 let answers = queue.port().answers_to(number);
@@ -424,8 +448,8 @@ impl<P: Platform> Registry<P> {
 
     /// Renews a queue: see [`crate::queue`]. Every number must be known that
     /// refers to it, or what a dup has made would go on referring to the old.
-    pub(super) fn renew_queue(&self, haunted: &Found<P>) -> Result<()> {
-        let mut roster = self.roster.lock();
+    pub(super) fn renew_queue(&self, quiet: &Quiet, haunted: &Found<P>) -> Result<()> {
+        let mut roster = self.roster(quiet);
         let at = self.resident(&roster, haunted.home, haunted.tenant)?;
         haunted.home.visit(Queue::bear);
         self.ask_after(&mut roster, at);
@@ -455,10 +479,14 @@ impl<P: Platform> Registry<P> {
 
     /// Asks after the queues that watch this one. By the number that a call has
     /// last used they are not to be changed: it may be a stranger's by now.
-    /// EAGAIN: whether one of them lives is not known just now.
+    /// EAGAIN: whether one of them lives is not known just now, or this very
+    /// thread is at work there, below a handler.
     fn ask_after_watchers(&self, roster: &mut Roster<P>, watched: u32) -> Result<()> {
         let mut buried = false;
         for at in 0..roster.residents.len() as u32 {
+            if self.home(at).is_some_and(Home::is_mine) {
+                return Err(Errno::EAGAIN);
+            }
             if self.watches(&roster.residents, at, watched) {
                 self.ask_after(roster, at);
                 buried |= is_buried(&roster.residents, at);

@@ -9,6 +9,7 @@
 //! | [`Platform`] | one queue's kernel objects |
 //! | `Mutex`, `RawLock` | a mutex, and what it sleeps on; it never allocates, and survives a fork |
 //! | `reclaim`, `thread_mark` | a lock that a thread has left behind; who is who |
+//! | `Quiet` | a moment in which no signal handler runs on the calling thread |
 //! | `PerProcess` | a value that a forked child starts anew |
 //! | `descriptor_state`, `own_descriptors`, `own_descriptors_if_listed` | what a number is, and which are open |
 //! | `at_fork_in_child` | a call in every forked child |
@@ -40,7 +41,7 @@ pub(crate) use contract::{
     Mounts, Platform, Readiness, Sample, Side, Source, Token, Watched, Watchers,
 };
 pub(crate) use imp::{
-    Busy, Closing, Holders, Mutex, Native, PerProcess, RawLock, at_fork_in_child, attach,
+    Busy, Closing, Holders, Mutex, Native, PerProcess, Quiet, RawLock, at_fork_in_child, attach,
     begin_closing, begin_queue, begin_watch, descriptor_state, disown, disown_in_handler,
     end_all_closing, end_closing, end_life, end_queue, end_watch, errno, forget, holders_until_now,
     in_forked_child, is_closed_queue, is_closing, is_kept, is_mine, is_told, life, next_known,

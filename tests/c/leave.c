@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/syscall.h>
 
 #ifndef __GLIBC__
 #define GLIBC_ONLY SKIP("only glibc tells of a longjmp")
@@ -317,4 +318,65 @@ TEST(while_another_one_rings_leaves_no_bell_that_rings_for_ever)
 	for (i = 0; i < RINGERS; i++)
 		CHECK_EQ(pthread_join(ringer[i], NULL), 0);
 	finish(&w);
+}
+
+/* What a call does now and then: it looks for the queue that a dup is, and makes
+ * a haunted one anew, whose closed descriptor's file lives on elsewhere. */
+enum { RARE_JUMPS = 300 };
+
+TEST(anywhere_in_a_rare_call_leaves_all_queues_usable)
+{
+	struct work w, other;
+	struct sigaction action;
+	pthread_t pesterer;
+	sigset_t set;
+	GLIBC_ONLY;
+	prepare(&w);
+	prepare(&other);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	memset(&action, 0, sizeof action);
+	action.sa_handler = jump;
+	CHECK_EQ(sigaction(SIGUSR1, &action, NULL), 0);
+	jumper = pthread_self();
+	CHECK_EQ(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+	CHECK_EQ(pthread_create(&pesterer, NULL, pester, NULL), 0);
+	while (atomic_load(&jumps) < RARE_JUMPS) {
+		int ghost[2], alive, copy = dup(w.kq);
+		struct timespec ms = ms_to_ts(1);
+		struct kevent k;
+		volatile int i;
+		CHECK(copy >= 0);
+		pipe_pair(ghost);
+		CHECK_EQ(write(ghost[1], "x", 1), 1);
+		READ_ADD(w.kq, ghost[0], 0);
+		CHECK((alive = dup(ghost[0])) >= 0);
+		/* Past the preload library, with which there is no ghost. */
+		CHECK_EQ(syscall(SYS_close, ghost[0]), 0);
+		if (sigsetjmp(out, 1) == 0) {
+			CHECK_EQ(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
+			for (i = 0; i < 10; i++) {
+				inside = 1;
+				kevent(i % 2 ? copy : w.kq, NULL, 0, &k, 1,
+				    &ms);
+				inside = 0;
+			}
+		}
+		CHECK_EQ(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+		CHECK_EQ(close(alive), 0);
+		CHECK_EQ(close(ghost[1]), 0);
+		CHECK_EQ(close(copy), 0);
+		still_works(&other);
+	}
+	atomic_store(&over, true);
+	CHECK_EQ(pthread_join(pesterer, NULL), 0);
+	/* The last ghost may be there for another moment. */
+	while (readable(w.kq)) {
+		struct timespec ms = ms_to_ts(30);
+		struct kevent k;
+		CHECK(kevent(w.kq, NULL, 0, &k, 1, &ms) >= 0);
+	}
+	still_works(&w);
+	finish(&w);
+	finish(&other);
 }

@@ -417,3 +417,71 @@ TEST(without_a_descriptor_a_blocked_signal_is_looked_for_by_the_clock)
 	EXPECT_ONLY(kq, SIGUSR1, 1);
 	CHECK_EQ(close(kq), 0);
 }
+
+/* A handler that uses the queue on which it may have interrupted a call. */
+static int used;
+static pthread_t user;
+static atomic_int done, refused;
+static atomic_bool sent_enough;
+
+static void
+trigger_in_handler(int sig)
+{
+	int saved = errno, kq;
+	struct kevent change;
+	(void)sig;
+	EV_SET(&change, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+	errno = 0;
+	if (kevent(used, &change, 1, NULL, 0, NULL) == 0)
+		atomic_fetch_add(&done, 1);
+	else if (errno == EDEADLK)
+		atomic_fetch_add(&refused, 1);
+	else
+		abort();
+	/* To make one is always possible. */
+	if ((kq = kqueue()) == -1 || close(kq) == -1)
+		abort();
+	errno = saved;
+}
+
+static void *
+interrupt_user(void *arg)
+{
+	while (!atomic_load(&sent_enough)) {
+		int handled = atomic_load(&done) + atomic_load(&refused);
+		CHECK_EQ(pthread_kill(user, SIGUSR1), 0);
+		while (atomic_load(&done) + atomic_load(&refused) == handled &&
+		    !atomic_load(&sent_enough))
+			sched_yield();
+	}
+	return arg;
+}
+
+TEST(a_handler_on_top_of_a_call_on_the_same_queue_cannot_use_it)
+{
+	pthread_t interrupter;
+	struct kevent k;
+	int told = 0;
+	NOT_UNDER_THREAD_CHECKER("it delays handlers until a call is over");
+	used = open_queue();
+	user = pthread_self();
+	CHANGE(used, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+	handle(SIGUSR1, trigger_in_handler, SA_RESTART);
+	CHECK_EQ(pthread_create(&interrupter, NULL, interrupt_user, NULL), 0);
+	while (atomic_load(&refused) < 20 || atomic_load(&done) < 20) {
+		int kq = open_queue(), n;
+		n = kevent(used, NULL, 0, &k, 1, &no_wait);
+		CHECK(n >= 0);
+		told += n;
+		CHECK_EQ(close(kq), 0);
+	}
+	atomic_store(&sent_enough, true);
+	CHECK_EQ(pthread_join(interrupter, NULL), 0);
+	while (kevent(used, NULL, 0, &k, 1, &no_wait) == 1)
+		told++;
+	/* Those that were done are told. */
+	CHECK(told > 0);
+	CHANGE(used, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+	CHECK_EQ(next_event(used).ident, 1);
+	CHECK_EQ(close(used), 0);
+}

@@ -75,7 +75,7 @@ pub(crate) use objects::Native;
 pub(crate) use per_process::PerProcess;
 pub(crate) use preload::{Closing, attach};
 pub(crate) use proc::{own_descriptors, own_descriptors_if_listed};
-pub(crate) use signals::{in_forked_child, process_id};
+pub(crate) use signals::{Quiet, in_forked_child, process_id};
 pub(crate) use syscall::{errno, print, set_errno, shares_descriptors, thread_id};
 pub(crate) use words::{
     begin_closing, begin_queue, begin_watch, end_all_closing, end_closing, end_life, end_queue,

@@ -13,6 +13,7 @@ use super::super::lock::{self, Mutex, RawLock};
 use super::count::Node;
 use super::hook;
 use super::kernel::{self, Action, bit, each};
+use super::quiet::Quiet;
 use super::table::{COUNTED, HOOKED, HOOKS, LEAVING, OWNER, SIGNALS, SLOTS, owner, slot};
 use crate::errno::{Errno, Result};
 use crate::sync::Ordering;
@@ -64,26 +65,6 @@ impl Deref for Locked {
 impl DerefMut for Locked {
     fn deref_mut(&mut self) -> &mut Ledger {
         &mut self.ledger
-    }
-}
-
-/// The calling thread blocks all signals, but for its own faults: one that is
-/// blocked ends the process, and there are programs whose system calls or pages
-/// are served by such a handler.
-struct Quiet(u64);
-
-impl Quiet {
-    fn begin() -> Quiet {
-        const FAULTS: [i32; 6] =
-            [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
-        let faults = FAULTS.into_iter().fold(0, |set, signal| set | bit(signal));
-        Quiet(kernel::block(!faults))
-    }
-}
-
-impl Drop for Quiet {
-    fn drop(&mut self) {
-        kernel::set_mask(self.0);
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `mark` | waits that were interrupted in vain |
 //! | `ear` | a signal that the library itself listens for |
 //! | `application` | the application's own calls, by way of the preload library |
+//! | `quiet` | a moment without any handler |
 //! | `kernel` | the system calls |
 //!
 //! This file is one queue's side. A queue subscribes to a signal once for each
@@ -26,6 +27,7 @@ mod hook;
 mod kernel;
 mod ledger;
 mod mark;
+mod quiet;
 mod table;
 mod wanted;
 
@@ -43,6 +45,7 @@ pub(super) use application::{action, leave, stay};
 pub(super) use ear::Ear;
 pub(crate) use kernel::process_id;
 pub(super) use kernel::{LAST, set_sigaction};
+pub(crate) use quiet::Quiet;
 
 /// Where the queue's private descriptors hang, and what tells them.
 #[derive(Copy, Clone, Debug)]
