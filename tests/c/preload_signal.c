@@ -224,6 +224,52 @@ TEST(no_signal_goes_uncounted_while_dispositions_change)
 	CHECK_EQ(close(kq), 0);
 }
 
+static atomic_bool set_enough;
+
+static void
+hit_too(int sig)
+{
+	hit(sig);
+}
+
+static void *
+set_handlers(void *arg)
+{
+	while (!atomic_load(&set_enough)) {
+		handle(SIGUSR1, hit_too, 0);
+		sched_yield();
+		handle(SIGUSR1, hit, 0);
+		sched_yield();
+	}
+	return arg;
+}
+
+/* One that another thread replaces in the moment in which it is called. */
+TEST(no_signal_goes_uncounted_while_another_thread_sets_handlers)
+{
+	enum { SIGNALS = 40000 };
+	int kq = open_queue(), told = 0, i;
+	pthread_t setter;
+	struct kevent k;
+	NEEDS_PRELOAD();
+	NOT_UNDER_VALGRIND("it does not lay out a handler's frame as Linux");
+	handle(SIGUSR1, hit, 0);
+	SIG_ADD(kq, SIGUSR1, 0);
+	block(SIGUSR1);
+	CHECK_EQ(pthread_create(&setter, NULL, set_handlers, NULL), 0);
+	unblock(SIGUSR1);
+	for (i = 1; i <= SIGNALS; i++) {
+		CHECK_EQ(pthread_kill(pthread_self(), SIGUSR1), 0);
+		CHECK_EQ(hits, i);
+		while (kevent(kq, NULL, 0, &k, 1, &no_wait) == 1)
+			told += (int)k.data;
+		CHECK_EQ(told, hits);
+	}
+	atomic_store(&set_enough, true);
+	CHECK_EQ(pthread_join(setter, NULL), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
 /* Both sides of a spawn set dispositions of the one process or the other. */
 TEST(a_vfork_child_sets_its_own_dispositions)
 {

@@ -24,8 +24,28 @@ use libc::siginfo_t;
 
 pub(super) type Hook = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 
+/// Notes where the stack stood, which tells who calls, and goes on there.
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+#[unsafe(naked)]
+extern "C" fn hook<const N: usize>(_: c_int, _: *mut siginfo_t, _: *mut c_void) {
+    core::arch::naked_asm!(
+        "mov rcx, rsp",
+        "mov r8d, {number}",
+        "jmp {arrived}",
+        number = const N,
+        arrived = sym arrived,
+    )
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
 extern "C" fn hook<const N: usize>(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    arrived(N, signal, info, context);
+    arrived(signal, info, context, 0, N);
+}
+
+/// Is it the kernel that called, for certain? It puts the context on the stack,
+/// right above the address to which the handler returns.
+fn is_called_by_the_kernel(context: *const c_void, stack: usize) -> bool {
+    context.addr() == stack.wrapping_add(size_of::<usize>())
 }
 
 macro_rules! hooks {
@@ -65,7 +85,13 @@ pub(super) fn over(wanted: &Action, number: usize) -> Option<Action> {
 }
 
 /// A signal, or a call of the application's.
-fn arrived(number: usize, signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+extern "C" fn arrived(
+    signal: c_int,
+    info: *mut siginfo_t,
+    context: *mut c_void,
+    stack: usize,
+    number: usize,
+) {
     let errno = nix::Error::last_raw();
     let Some(slot) = table::slot(signal) else { return };
     // A forked child has the counts and the numbers of its parent's queues,
@@ -75,22 +101,26 @@ fn arrived(number: usize, signal: c_int, info: *mut siginfo_t, context: *mut c_v
     // The hook that lies over the signal, as far as we know; or one that the
     // application put back. Otherwise a handler of the application's, to which
     // it was given as the old one, calls it: then the signal has been counted,
-    // or came before the hook did.
-    let arrived = expected || is_over(signal, number);
+    // or came before the hook did. Unless the kernel had called this one already
+    // when another thread laid the next over the signal.
+    let is_over = expected || is_over(signal, number);
+    let arrived = is_over || is_called_by_the_kernel(context, stack);
     let handler = (ours && arrived).then(thread_id);
     if let Some(thread) = handler {
-        slot.put_back(number);
+        if is_over {
+            slot.put_back(number);
+        }
         slot.begin_handling(thread);
         slot.count_one(None);
     }
-    let wanted = if arrived && slot.is_for_one(number) {
+    let wanted = if is_over && slot.is_for_one(number) {
         slot.reset(signal, number, ours)
     } else {
         slot.wanted(number)
     };
     match wanted.handler {
         libc::SIG_DFL | libc::SIG_IGN => {
-            let frame = Frame { number, signal, info, context, ours };
+            let frame = Frame { number, signal, info, context, stack, ours };
             act(slot, &frame, wanted.handler == libc::SIG_IGN);
             nix::Error::set_raw(errno);
         }
@@ -134,6 +164,7 @@ struct Frame {
     signal: c_int,
     info: *mut siginfo_t,
     context: *mut c_void,
+    stack: usize,
     ours: bool,
 }
 
@@ -152,7 +183,7 @@ impl Frame {
     /// One that finds SIG_DFL or SIG_IGN as the old disposition does not call
     /// it; nor does it mean what these stand for if it finds a hook.
     fn is_the_kernels(&self) -> bool {
-        is_over(self.signal, self.number)
+        is_called_by_the_kernel(self.context, self.stack) || is_over(self.signal, self.number)
     }
 
     /// Did the running instruction itself cause the signal? The code says why.
