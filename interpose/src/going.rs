@@ -4,6 +4,9 @@
 //! close() with the libraries told of what has not happened. And should a
 //! handler leave this by longjmp, or end the thread, the libraries hear that it
 //! is over all the same: glibc says so (see `leaving`).
+//!
+//! Both are written down in the thread. A child that vfork() made runs on its
+//! parent's, and may be killed at any moment, so nothing of it is done there.
 
 use crate::leaving::unless_left;
 use crate::table::{self, Deed, Fate};
@@ -26,6 +29,9 @@ struct Going {
 /// Tells of a number, has it go as its fate is, and tells that it has gone.
 /// Async-signal-safe, if `go` is; errno is as `go` leaves it.
 pub(crate) fn tell_around(number: c_int, deed: Deed, go: impl FnOnce(Fate) -> c_int) -> c_int {
+    if !table::is_told(number) {
+        return go(Fate::Goes);
+    }
     let mut going = Going { number, was: -1 };
     unless_left(&mut going, Going::end, |going| {
         // SAFETY: room for an integer. It fails for no state that there is.

@@ -82,6 +82,15 @@ pub(crate) fn is_known(number: c_int) -> bool {
     tables().any(|table| table.knows(number))
 }
 
+/// Is this the process of a library that must be told of this number? In a child
+/// that vfork() made, no library knows any.
+pub(crate) fn is_told(number: c_int) -> bool {
+    let before = errno();
+    let is_told = tables().any(|table| table.knows(number) && (table.next)(number) == number);
+    set_errno(before);
+    is_told
+}
+
 /// What becomes of a number.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Fate {

@@ -6,10 +6,14 @@
 
 #include <dirent.h>
 #include <linux/close_range.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <mqueue.h>
 #include <setjmp.h>
+#include <stddef.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 
@@ -908,6 +912,77 @@ TEST(vfork_child_that_closes_takes_nothing_from_its_parent)
 	    EV_ADD | EV_CLEAR, 0, 2, UDATA(3));
 	put(fds[1], 1);
 	EXPECT_READ(kq, fds[0], EV_CLEAR, 0, 3);
+	close_pair(fds);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* The calling task, and no other, is killed when it closes this number. */
+static int
+die_at_close_of(int fd)
+{
+	struct sock_filter code[] = {
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+	        offsetof(struct seccomp_data, nr)),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_close, 0, 3),
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+	        offsetof(struct seccomp_data, args) +
+	        (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0)),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)fd, 0, 1),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = {sizeof code / sizeof *code, code};
+	return syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) == 0;
+}
+
+static int __attribute__((noinline))
+child_killed_in_close(int fd)
+{
+	int status;
+	pid_t pid;
+	/* Older kernels end all who share the memory that is dumped. */
+	CHECK_EQ(prctl(PR_SET_DUMPABLE, 0), 0);
+	pid = vfork();
+	if (pid == 0) {
+		if (!die_at_close_of(fd))
+			_exit(77);
+		close(fd);
+		_exit(1);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(prctl(PR_SET_DUMPABLE, 1), 0);
+	return status;
+}
+
+static void *
+have_a_child_killed(void *fd)
+{
+	volatile char over_what_it_left[8192];
+	int state, status = child_killed_in_close(*(int *)fd);
+	memset((char *)over_what_it_left, 0x41, sizeof over_what_it_left);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		SKIP("no filter of system calls can be had");
+	CHECK(WIFSIGNALED(status));
+	CHECK_EQ(pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state), 0);
+	CHECK_EQ(state, PTHREAD_CANCEL_ENABLE);
+	/* What is left to be done when a thread ends would be done here. */
+	pthread_exit(NULL);
+}
+
+/* It runs on its parent's thread, as the C library sees it. */
+TEST(vfork_child_that_is_killed_in_a_close_leaves_its_parents_thread_as_it_was)
+{
+	pthread_t thread;
+	int fds[2], kq = new_queue();
+	NEEDS_PRELOAD();
+	NOT_UNDER_VALGRIND("it forks instead");
+	unix_pair(fds);
+	READ_ADD(kq, fds[0], 0);
+	CHECK_EQ(pthread_create(&thread, NULL, have_a_child_killed, &fds[0]), 0);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	put(fds[1], 1);
+	EXPECT_READ(kq, fds[0], 0, 0, 1);
 	close_pair(fds);
 	CHECK_EQ(close(kq), 0);
 }

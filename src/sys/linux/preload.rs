@@ -26,7 +26,7 @@ pub(crate) struct Closing {
     /// It has been.
     pub(crate) closed: extern "C" fn(Descriptor),
     /// The next number, this one included, that it must be told of. Negative:
-    /// there is none.
+    /// there is none, or this is a child that vfork() made.
     pub(crate) next: extern "C" fn(Descriptor) -> Descriptor,
 }
 
