@@ -11,10 +11,12 @@
 use super::loader;
 use super::preload_table::Table;
 use super::signals;
+use super::syscall::{map, unmap};
 use super::words::{self, KNOWN, NUMBERS};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use crate::sys::contract::Descriptor;
 use core::ffi::{c_int, c_void};
-use std::sync::OnceLock;
+use core::ptr;
 
 /// What the core gives for the preload library to call.
 #[derive(Copy, Clone, Debug)]
@@ -34,13 +36,31 @@ type Attach = unsafe extern "C" fn(*const Table) -> *mut c_void;
 
 /// Introduces the two libraries to each other, if the preload library is there.
 pub(crate) fn attach(core: Closing) {
-    static TABLE: OnceLock<Table> = OnceLock::new();
     let found = loader::PRELOAD_ATTACH.address();
     if found.is_null() {
         return;
     }
     let Some(words) = words::make() else { return };
-    let table = TABLE.get_or_init(|| Table {
+    let Some(table) = table(core, words) else { return };
+    // SAFETY: the preload library's function of that name has this type.
+    let attach = unsafe { core::mem::transmute::<*mut c_void, Attach>(found) };
+    // SAFETY: a table that is there for good.
+    let sigaction = unsafe { attach(table) };
+    // What the C library calls sigaction(): ours must not be taken for the
+    // application's.
+    signals::set_sigaction(sigaction);
+}
+
+/// The table, made if it is not there. `None`: there is no memory for it. Whoever
+/// is first wins, and nobody waits: a forked child may find the maker missing.
+fn table(core: Closing, words: *const AtomicU64) -> Option<*const Table> {
+    static TABLE: AtomicPtr<Table> = AtomicPtr::new(ptr::null_mut());
+    let there = TABLE.load(Ordering::Acquire);
+    if !there.is_null() {
+        return Some(there);
+    }
+    let made = map::<Table>(1).ok()?;
+    let table = Table {
         size: size_of::<Table>(),
         words,
         count: NUMBERS,
@@ -51,12 +71,16 @@ pub(crate) fn attach(core: Closing) {
         action: signals::action,
         leave: signals::leave,
         stay: signals::stay,
-    });
-    // SAFETY: the preload library's function of that name has this type.
-    let attach = unsafe { core::mem::transmute::<*mut c_void, Attach>(found) };
-    // SAFETY: a table that is there for good.
-    let sigaction = unsafe { attach(table) };
-    // What the C library calls sigaction(): ours must not be taken for the
-    // application's.
-    signals::set_sigaction(sigaction);
+    };
+    // SAFETY: room for one, at the beginning of a page, that nobody else has seen.
+    unsafe { made.write(table) };
+    // AcqRel: pairs with the Acquire above; what is found is whole.
+    match TABLE.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => Some(made),
+        Err(winner) => {
+            // SAFETY: ours, and nobody else has seen it.
+            unsafe { unmap(made, 1) };
+            Some(winner)
+        }
+    }
 }
