@@ -62,6 +62,12 @@
 //!   a thread that such a handler started may be just making a file, which bears
 //!   the mark and is not written down. So a child with more than one thread does
 //!   not go by the marks.
+//! - A child that goes by the marks calls all done that was begun. But the fork
+//!   may have been a signal handler's, on top of a thread that was making
+//!   something, and in the child it goes on: it was begun in another age, and
+//!   its end does not count. Both counters have their age in one word with the
+//!   count, so a handler on top of any of this finds none of them torn. `DONE`
+//!   has the new age first: it is not what `BEGUN` is until all is said.
 
 use super::futex;
 use super::syscall::{self, shut};
@@ -236,24 +242,28 @@ fn quiet(begun: u64) -> u64 {
     begun.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(futex::mark())
 }
 
+/// A counter's bits above those that count are its age: so often a child, or one
+/// before it, has begun anew.
+const AGE: u64 = 1 << 48;
+
 /// A file of ours is being made, and not yet written down, as long as this
-/// lives.
+/// lives. It has its age.
 #[derive(Debug)]
-pub(crate) struct Busy(());
+pub(crate) struct Busy(u64);
 
 impl Busy {
     pub(crate) fn new() -> Busy {
         // Before the file is made. SeqCst, here and below: it costs no more where
         // a system call is next, and needs no second thought.
-        BEGUN.fetch_add(1, Ordering::SeqCst);
-        Busy(())
+        Busy(BEGUN.fetch_add(1, Ordering::SeqCst) / AGE)
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
         // After the number is written down, which is seen by whoever sees this.
-        DONE.fetch_add(1, Ordering::SeqCst);
+        let one_more = |done: u64| (done / AGE == self.0).then_some(done + 1);
+        let _ = DONE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
     }
 }
 
@@ -276,7 +286,12 @@ pub(super) fn was_quiet() -> bool {
 /// In a forked child that has one thread, which makes nothing: nor does anybody
 /// else. Async-signal-safe.
 pub(super) fn nobody_is_busy() {
-    DONE.store(BEGUN.load(Ordering::SeqCst), Ordering::SeqCst);
+    let age = BEGUN.load(Ordering::SeqCst) / AGE;
+    // After the last age its own children look closer than they must.
+    let Some(anew) = (age + 1).checked_mul(AGE) else { return };
+    // Not stored: a handler on top may have forked as well, and be further.
+    DONE.fetch_max(anew, Ordering::SeqCst);
+    BEGUN.fetch_max(anew, Ordering::SeqCst);
 }
 
 /// In a forked child that has one thread, and nothing of its own: closes all

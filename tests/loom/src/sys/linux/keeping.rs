@@ -57,6 +57,7 @@ pub(crate) fn models() -> Vec<Model> {
         ("kept::the_later_holder_keeps_the_number", the_later_holder),
         ("kept::a_child_finds_all_that_is_marked", a_child_finds_all),
         ("kept::a_child_of_one_of_two_forks_finds_all_that_is_marked", of_two_forks),
+        ("kept::a_child_of_a_handler_in_the_middle_is_quiet_again", a_handler_forks),
         ("kept::a_child_keeps_what_an_earlier_handler_made", an_earlier_handler),
         ("kept::a_child_closes_what_its_parent_had_and_nothing_else", a_child_closes),
     ]
@@ -216,6 +217,32 @@ fn of_two_forks() {
         maker.join().unwrap();
         forker.join().unwrap();
         child.handle(words);
+    });
+}
+
+/// A signal handler forks on top of a thread that makes something, while another
+/// one does. In the child it goes on, and when it is through, all is quiet.
+fn a_handler_forks() {
+    check(4, || {
+        Private::new();
+        let words = words();
+        let other = spawn(|| {
+            Private::new();
+        });
+        let busy = Busy::new();
+        let child = Child::of(words);
+        other.join().unwrap();
+        child.handle(words);
+        // It makes something before it returns.
+        Private::new();
+        assert_eq!(kept::BEGUN.load(Ordering::Relaxed), kept::DONE.load(Ordering::Relaxed));
+        drop(busy);
+        kept::before_fork();
+        assert!(kept::was_quiet());
+        let busy = Busy::new();
+        kept::before_fork();
+        assert!(!kept::was_quiet());
+        drop(busy);
     });
 }
 
