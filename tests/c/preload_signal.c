@@ -745,6 +745,55 @@ TEST(what_comes_while_a_program_is_being_spawned_is_not_counted)
 	CHECK_EQ(close(b.kq), 0);
 }
 
+static void
+begin_to_count_while_a_program_is_spawned(void)
+{
+	pthread_t thread;
+	pid_t pid;
+	int kq, fd;
+	CHECK_EQ(pthread_create(&thread, NULL, slow_spawn_main, NULL), 0);
+	WAIT_FOR(kernel_handler_of(SIGUSR1) == SIG_IGN);
+	kq = open_queue();
+	SIG_ADD(kq, SIGUSR1, 0);
+	CHECK((fd = open(fifo, O_RDONLY | O_CLOEXEC)) >= 0);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(close(fd), 0);
+	/* The next one is the only one there is. */
+	CHECK_EQ(posix_spawnp(&pid, "true", NULL, NULL, true_argv, environ), 0);
+	expect_exit(pid, 0);
+	CHECK(kernel_handler_of(SIGUSR1) != SIG_IGN);
+	send_me(SIGUSR1);
+	EXPECT_ONLY(kq, SIGUSR1, 1);
+	CHECK_EQ(close(kq), 0);
+}
+
+/* It has its parent's hooks and no queue when it spawns. */
+TEST(a_child_that_begins_to_count_while_it_spawns_goes_on_counting)
+{
+	char dir[] = "/tmp/kqueue-test-XXXXXX";
+	pid_t (*quiet_fork)(void), pid;
+	int kq = open_queue();
+	NEEDS_PRELOAD();
+	NOT_UNDER_VALGRIND(OWN_SIGNALS);
+	*(void **)&quiet_fork = dlsym(RTLD_DEFAULT, "_Fork");
+	if (quiet_fork == NULL)
+		SKIP("the C library has no fork without handlers");
+	CHECK(mkdtemp(dir) != NULL);
+	snprintf(fifo, sizeof fifo, "%s/fifo", dir);
+	CHECK_EQ(mkfifo(fifo, 0600), 0);
+	handle(SIGUSR1, SIG_IGN, 0);
+	SIG_ADD(kq, SIGUSR1, 0);
+	pid = quiet_fork();
+	if (pid == 0) {
+		begin_to_count_while_a_program_is_spawned();
+		_exit(0);
+	}
+	expect_exit(pid, 0);
+	CHECK_EQ(unlink(fifo), 0);
+	CHECK_EQ(rmdir(dir), 0);
+	CHECK_EQ(close(kq), 0);
+}
+
 static atomic_int spawned;
 
 static void

@@ -106,10 +106,14 @@ pub(in crate::sys::linux) extern "C" fn leave(spawns: c_int) -> u64 {
         }
         LEAVING.fetch_add(1, Ordering::AcqRel);
         // Not 0, so that it is said when it is done.
-        set | 1 << 63
+        set | RAISED
     })
     .unwrap_or_else(leave)
 }
+
+/// In what [`leave`] returns: it is one of those in LEAVING. No signal of a set
+/// says that by chance, for nobody ignores this one.
+const RAISED: u64 = 1 << (libc::SIGKILL - 1);
 
 /// Ignores a signal really, if it lies under a hook and is ignored.
 fn ignore(signal: i32) -> u64 {
@@ -146,13 +150,17 @@ fn count_pending(signal: i32) {
 
 /// The other program has not been run here, or has been in a child.
 pub(in crate::sys::linux) extern "C" fn stay(set: u64, spawned: c_int) {
-    if spawned == 0 {
+    // A child that has become an owner only since has raised nothing.
+    if spawned == 0 || set & RAISED == 0 {
         each(set).for_each(hook_again);
         return;
     }
     let hooked = HOOKED.load(Ordering::Acquire);
     let _ = ledger::with_lock(|| {
-        if LEAVING.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let one_less = |leaving: u32| leaving.checked_sub(1);
+        let was = LEAVING.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
+        // A handler may have forked below, and an owner begins at 0.
+        if matches!(was, Ok(1) | Err(_)) {
             each(hooked).for_each(hook_again);
         }
     });
