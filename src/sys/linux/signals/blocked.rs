@@ -15,7 +15,7 @@
 use super::super::proc::{Reading, list_numbers};
 use super::super::syscall::thread_id;
 use super::{kernel, table};
-use crate::errno::Result;
+use crate::errno::{Errno, Result};
 use std::ffi::CStr;
 
 /// What of the pending signals may be taken.
@@ -105,13 +105,16 @@ struct Masks {
     has_ended: bool,
 }
 
+/// Calls `each` for every thread that can be asked; whether all could.
 fn each_thread(mut each: impl FnMut(i32, Masks)) -> Result<()> {
-    list_numbers(c"/proc/self/task", &mut |thread| {
+    let mut asked = Ok(());
+    list_numbers(c"/proc/self/task", &mut |thread| match masks_of(thread) {
+        Ok(masks) => each(thread, masks),
         // One that ended meanwhile takes no signal.
-        if let Ok(masks) = masks_of(thread) {
-            each(thread, masks);
-        }
-    })
+        Err(Errno::ENOENT | Errno::ESRCH) => {}
+        Err(error) => asked = Err(error),
+    })?;
+    asked
 }
 
 fn masks_of(thread: i32) -> Result<Masks> {
