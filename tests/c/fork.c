@@ -863,8 +863,17 @@ TEST(vfork_child_changes_nothing)
 	open_descriptors(before, sizeof before);
 	for (i = 0; i < 50; i++) {
 		pid_t pid = vfork();
-		if (pid == 0)
+		if (pid == 0) {
+			/* What it closes and replaces is its own; ours, too. */
+			int fd;
+			dup2(f.fds[1], f.fds[0]);
+			for (fd = 3; fd < PRIVATE_FLOOR + 100; fd++)
+				close(fd);
+			signal(SIGUSR1, SIG_DFL);
+			if (i % 2 == 0)
+				execl("/bin/true", "true", (char *)NULL);
 			_exit(0);
+		}
 		wait_child(pid);
 	}
 	open_descriptors(after, sizeof after);

@@ -1257,13 +1257,18 @@ TEST(private_descriptors_are_close_on_exec)
 	static char text[65536];
 	char *p;
 	int fds[2], kq = new_queue(), fd = nameless_file(0);
-	unix_pair(fds);
-	/* One of each, so that every private descriptor exists. */
+	tcp_pair(fds);
+	/* One of each filter, for every private descriptor that needs no right. */
 	READ_ADD(kq, fds[0], 0);
 	CHANGE(kq, (uintptr_t)fds[0], EVFILT_WRITE, EV_ADD, 0, 0, NULL);
 	READ_ADD(kq, fd, 0);
 	USER_ADD(kq, 1, 0);
-	CHANGE(kq, 1, EVFILT_TIMER, EV_ADD, 0, 1000, NULL);
+	CHANGE(kq, 1, EVFILT_TIMER, EV_ADD, 0, 100000, NULL);
+	CHANGE(kq, (uintptr_t)fds[0], EVFILT_EXCEPT, EV_ADD, NOTE_OOB, 0, NULL);
+	CHANGE(kq, (uintptr_t)fd, EVFILT_VNODE, EV_ADD, NOTE_EXTEND, 0, NULL);
+	CHANGE(kq, (uintptr_t)getpid(), EVFILT_PROC, EV_ADD, NOTE_EXIT, 0, NULL);
+	CHANGE(kq, SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+	CHANGE(kq, 0, EVFILT_FS, EV_ADD, 0, 0, NULL);
 	CHECK_EQ(next_event(kq).filter, EVFILT_WRITE);
 	open_descriptors(text, sizeof text);
 	for (p = text; *p != '\0'; p = strchr(p, ' ') + 1) {
